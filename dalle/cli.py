@@ -1,0 +1,424 @@
+"""The command line: draw pictures, morph one prompt into another, ask how well a prompt can be drawn.
+
+Results go to stdout, one line each; progress and messages to stderr. Exit codes: 0 done, 1 checkpoint, storage or
+device failed, 2 something to change in the command (prompt, setting, option), 130 stopped with Ctrl-C, 141 the reader
+of stdout went away.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from tqdm import tqdm
+
+from dalle.config import (
+    DEFAULT_GUIDANCE,
+    DEFAULT_MODEL,
+    DEFAULT_STEPS,
+    MAX_FRAMES,
+    MAX_GUIDANCE,
+    MAX_IMAGES,
+    MAX_SEED,
+    MAX_STEPS,
+    STYLES,
+    DalleError,
+    NotReadyError,
+    PromptError,
+    RefusedError,
+    SettingError,
+    StorageError,
+)
+from dalle.engine import (
+    DEFAULT_FRAMES,
+    DEFAULT_NUM_IMAGES,
+    Engine,
+    GenerateRequest,
+    InterpolateRequest,
+    Picture,
+    StepProgress,
+    seed_or_random,
+    settings_text,
+)
+from dalle.images import MAX_FPS, save_png, save_webp, slug, storage_error
+
+EngineFactory = Callable[[str, str], Engine]
+
+OK, FAILED, USAGE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
+TRACEBACK = "DALLE_TRACEBACK"
+"""Environment variable: set to 1, an unexpected error shows where it happened."""
+
+
+def main(argv: Sequence[str] | None = None, engine_factory: EngineFactory | None = None) -> int:
+    """Runs one command and returns its exit code. `engine_factory(model, device)` replaces the real engine in tests."""
+    with contextlib.suppress(AttributeError, ValueError):
+        # A path or prompt that the terminal's encoding lacks is shown escaped instead of failing.
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        arguments = build_parser().parse_args(argv)
+    except SystemExit as stop:  # argparse has said why
+        return int(stop.code or 0)
+    try:
+        arguments.run(arguments, engine_factory or _real_engine)
+        sys.stdout.flush()
+        return OK
+    except KeyboardInterrupt:
+        return _say("Stopped.", INTERRUPTED)
+    except BrokenPipeError:
+        _silence_stdout()
+        return BROKEN_PIPE
+    except (PromptError, SettingError, RefusedError) as error:
+        return _say(str(error), USAGE)
+    except DalleError as error:
+        return _say(str(error), FAILED)
+    except Exception as error:
+        if os.environ.get(TRACEBACK) == "1":
+            traceback.print_exc()
+        kind = type(error).__name__
+        return _say(f"Unexpected error ({kind}: {error}). Set {TRACEBACK}=1 to see where it happened.", FAILED)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m dalle", description="Draw what you describe, offline.")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    generate = commands.add_parser(
+        "generate", help="draw pictures of a prompt", description="Draw pictures of a prompt."
+    )
+    generate.add_argument("prompt", help='what to draw, in English: "a red apple"')
+    generate.add_argument(
+        "--num-images",
+        type=int,
+        default=DEFAULT_NUM_IMAGES,
+        metavar="N",
+        help=f"1 to {MAX_IMAGES} (default: %(default)s)",
+    )
+    generate.add_argument(
+        "--seed", type=int, metavar="N", help=f"0 to {MAX_SEED}; picture i has seed N + i (default: random)"
+    )
+    _add_drawing_options(generate)
+    generate.add_argument("--strict", action="store_true", help="refuse what the judge thinks can't be drawn")
+    generate.add_argument("--out", type=Path, default=Path("out"), metavar="FOLDER", help="default: out/")
+    _add_common_options(generate, "print one JSON line a picture")
+    generate.set_defaults(run=run_generate)
+
+    interpolate = commands.add_parser(
+        "interpolate",
+        help="morph one prompt into another",
+        description="Morph one prompt into another, through the model's latent space.",
+    )
+    interpolate.add_argument("prompt_a", metavar="A", help='where to start: "a cat"')
+    interpolate.add_argument("prompt_b", metavar="B", help='where to end: "a dog"')
+    interpolate.add_argument(
+        "--frames", type=int, default=DEFAULT_FRAMES, metavar="N", help=f"2 to {MAX_FRAMES} (default: %(default)s)"
+    )
+    interpolate.add_argument("--seed-a", type=int, metavar="N", help="seed of the first picture (default: random)")
+    interpolate.add_argument("--seed-b", type=int, metavar="N", help="seed of the last picture (default: random)")
+    interpolate.add_argument(
+        "--fps", type=float, default=16, metavar="N", help=f"frames a second, 1 to {MAX_FPS} (default: 16)"
+    )
+    interpolate.add_argument("--pingpong", action="store_true", help="run back to the start as well")
+    _add_drawing_options(interpolate)
+    interpolate.add_argument(
+        "--out",
+        required=True,
+        metavar="PATH",
+        help="morph.webp (animation), morph.png (film strip) or morph/ (a folder of PNG frames)",
+    )
+    _add_common_options(interpolate, "print one JSON line")
+    interpolate.set_defaults(run=run_interpolate)
+
+    judge = commands.add_parser(
+        "judge", help="ask how well a prompt can be drawn", description="Ask how well a prompt can be drawn."
+    )
+    judge.add_argument("prompt", help="what to judge")
+    _add_common_options(judge, "print one JSON line")
+    judge.set_defaults(run=run_judge)
+    return parser
+
+
+def _add_drawing_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--steps", type=int, metavar="N", help=f"1 to {MAX_STEPS} (default: {DEFAULT_STEPS})")
+    parser.add_argument(
+        "--guidance",
+        type=float,
+        metavar="X",
+        help=f"weight of the text, 0 to {MAX_GUIDANCE:g} (default: {DEFAULT_GUIDANCE:g})",
+    )
+    parser.add_argument("--style", choices=tuple(STYLES), metavar="STYLE", help=f"one of {', '.join(STYLES)}")
+
+
+def _add_common_options(parser: argparse.ArgumentParser, json_help: str) -> None:
+    parser.add_argument(
+        "--model", default=DEFAULT_MODEL, help="a checkpoint folder or a Hub id, user/repo (default: %(default)s)"
+    )
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
+    parser.add_argument("--json", action="store_true", help=json_help)
+
+
+def run_generate(arguments: argparse.Namespace, engine_factory: EngineFactory) -> None:
+    check_writable(arguments.out)
+    request = GenerateRequest(
+        prompt=arguments.prompt,
+        num_images=arguments.num_images,
+        seed=arguments.seed,
+        num_inference_steps=arguments.steps,
+        guidance_scale=arguments.guidance,
+        style=arguments.style,
+        strict=arguments.strict,
+    )
+    engine = _load(engine_factory, arguments)
+    items = engine.generate(request)
+    if not arguments.json:
+        _show_judgement(engine, request.prompt)
+    with _progress("pictures") as advance, folder_for(arguments.out):
+        for item in items:
+            if isinstance(item, StepProgress):
+                advance((item.index * item.steps + item.step) / (item.steps * request.num_images))
+                continue
+            path = save_picture(item, arguments.out)
+            if arguments.json:
+                line = {"file": str(path), "prompt": item.prompt, "seed": item.seed, "seconds": round(item.seconds, 3)}
+                _print_json(line if item.score is None else line | {"score": round(item.score, 4)})
+            else:
+                score = "" if item.score is None else f", score {item.score:.2f}"
+                _print_line(f"{path}  (seed {item.seed}, {item.seconds:.2f} s{score})")
+
+
+def run_interpolate(arguments: argparse.Namespace, engine_factory: EngineFactory) -> None:
+    save = _frame_writer(arguments)
+    request = InterpolateRequest(
+        prompt_a=arguments.prompt_a,
+        prompt_b=arguments.prompt_b,
+        # Drawn here, so that they can be told and the same path made again.
+        seed_a=seed_or_random(arguments.seed_a),
+        seed_b=seed_or_random(arguments.seed_b),
+        frames=arguments.frames,
+        num_inference_steps=arguments.steps,
+        guidance_scale=arguments.guidance,
+        style=arguments.style,
+    )
+    engine = _load(engine_factory, arguments)
+    began = time.perf_counter()
+    frames: dict[int, Image.Image] = {}
+    items = engine.interpolate(request)
+    with _progress("frames") as advance:
+        for frame in items:
+            frames[frame.index] = frame.image
+            advance(len(frames) / frame.total)
+    path = save([frames[index] for index in sorted(frames)], _path_metadata(request, arguments.model))
+    seconds = time.perf_counter() - began
+    if arguments.json:
+        ends = {key: getattr(request, key) for key in ("prompt_a", "prompt_b", "seed_a", "seed_b")}
+        _print_json({"file": path, **ends, "frames": len(frames), "seconds": round(seconds, 3)})
+    else:
+        _print_line(f"{path}  ({len(frames)} frames, seeds {request.seed_a} and {request.seed_b}, {seconds:.1f} s)")
+
+
+def _path_metadata(request: InterpolateRequest, model: str) -> dict[str, str]:
+    settings = {
+        "frames": request.frames,
+        "num_inference_steps": request.num_inference_steps or DEFAULT_STEPS,
+        "guidance_scale": DEFAULT_GUIDANCE if request.guidance_scale is None else request.guidance_scale,
+        "style": request.style,
+    }
+    return {
+        "prompt_a": request.prompt_a,
+        "prompt_b": request.prompt_b,
+        "seed_a": str(request.seed_a),
+        "seed_b": str(request.seed_b),
+        "model": model,
+        "settings": settings_text(settings),
+    }
+
+
+def run_judge(arguments: argparse.Namespace, engine_factory: EngineFactory) -> None:
+    judgement = _load(engine_factory, arguments).judge(arguments.prompt)
+    if arguments.json:
+        _print_json({"prompt": arguments.prompt, **dataclasses.asdict(judgement), "refused": judgement.refused})
+        return
+    _print_line(f"{judgement.verdict} ({judgement.score:.2f}): {judgement.reason}")
+    for caption, cosine in judgement.nearest:
+        _print_line(f"  {cosine:.2f}  {caption}")
+
+
+# Files
+
+
+def check_writable(folder: Path) -> None:
+    """Raises `StorageError` where `folder` can't be created or written to: before a model is loaded, not after."""
+    existing = folder
+    while not os.path.lexists(existing) and existing != existing.parent:
+        existing = existing.parent
+    if not existing.is_dir():
+        raise StorageError(f"Could not write to {folder}: {existing} is not a folder. Choose another place with --out.")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise StorageError(f"Could not write to {folder}: you may not write there. Choose another place with --out.")
+
+
+@contextlib.contextmanager
+def folder_for(folder: Path) -> Iterator[Path]:
+    """`folder`, created; what was created and stayed empty is removed again where the block fails."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        _remove_empty(missing)
+        raise storage_error(error, folder) from error
+    try:
+        yield folder
+    except BaseException:
+        _remove_empty(missing)
+        raise
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def save_picture(picture: Picture, folder: Path) -> Path:
+    """Writes `folder/slug-seed.png`, or `slug-seed-1.png` and so on where that exists already."""
+    metadata = {
+        "prompt": picture.prompt,
+        "seed": str(picture.seed),
+        "model": str(picture.settings.get("model", "")),
+        "settings": settings_text(picture.settings),
+    }
+    stem = f"{slug(picture.prompt)}-{picture.seed}"
+    number = 0
+    while True:
+        path = folder / (f"{stem}-{number}.png" if number else f"{stem}.png")
+        try:
+            return save_png(picture.image, path, metadata, overwrite=False)
+        except FileExistsError:
+            number += 1
+
+
+def _frame_writer(arguments: argparse.Namespace) -> Callable[[list[Image.Image], dict[str, str]], str]:
+    """What `--out` asks for, checked before anything is drawn: a function of frames and metadata to the path."""
+    out, path = arguments.out, Path(arguments.out)
+    if not 1 <= arguments.fps <= MAX_FPS:
+        raise SettingError(f"--fps must lie between 1 and {MAX_FPS}, not {arguments.fps:g}.")
+    if out.endswith(("/", os.sep)) or path.is_dir():
+        check_writable(path)
+        if path.is_dir() and any(path.glob("frame-*.png")):
+            raise SettingError(f"{path} holds frames already: choose another folder with --out.")
+        return lambda frames, metadata: _save_folder(frames, path, metadata)
+    check_writable(path.parent)
+    if path.suffix.lower() == ".webp":
+        return lambda frames, metadata: _save_webp(frames, path, metadata, arguments)
+    if path.suffix.lower() == ".png":
+        return lambda frames, metadata: _save_strip(frames, path, metadata)
+    raise SettingError(
+        f"--out must end with .webp (animation), .png (film strip) or / (folder of frames), not {out!r}."
+    )
+
+
+def _save_webp(frames: list[Image.Image], path: Path, metadata: dict[str, str], arguments: argparse.Namespace) -> str:
+    with folder_for(path.parent):
+        return str(save_webp(frames, path, arguments.fps, pingpong=arguments.pingpong, metadata=metadata))
+
+
+def _save_strip(frames: list[Image.Image], path: Path, metadata: dict[str, str]) -> str:
+    width = frames[0].width
+    strip = Image.new("RGBA", (width * len(frames), frames[0].height))
+    for number, frame in enumerate(frames):
+        strip.paste(frame, (number * width, 0))
+    with folder_for(path.parent):
+        return str(save_png(strip, path, metadata))
+
+
+def _save_folder(frames: list[Image.Image], folder: Path, metadata: dict[str, str]) -> str:
+    """All frames or none."""
+    written: list[Path] = []
+    with folder_for(folder):
+        try:
+            for number, frame in enumerate(frames):
+                position = f"{number / (len(frames) - 1):.4f}"
+                written.append(save_png(frame, folder / f"frame-{number:03d}.png", metadata | {"position": position}))
+        except BaseException:
+            for path in written:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+            raise
+    return str(folder) + os.sep
+
+
+# Engine, progress and output
+
+
+def _real_engine(model: str, device: str) -> Engine:
+    import diffusers
+    import transformers
+
+    # One bar of ours is enough.
+    transformers.utils.logging.disable_progress_bar()
+    diffusers.utils.logging.disable_progress_bar()
+    return Engine(model, device=device)
+
+
+def _load(engine_factory: EngineFactory, arguments: argparse.Namespace) -> Engine:
+    engine = engine_factory(arguments.model, arguments.device)
+    if sys.stderr.isatty():
+        print("Loading the model …", file=sys.stderr, flush=True)
+    engine.load()
+    return engine
+
+
+def _show_judgement(engine: Engine, prompt: str) -> None:
+    with contextlib.suppress(NotReadyError):  # a checkpoint without a judge draws all the same
+        judgement = engine.judge(prompt)
+        print(f"Judge: {judgement.verdict} ({judgement.score:.2f}). {judgement.reason}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _progress(unit: str) -> Iterator[Callable[[float], None]]:
+    """A bar on stderr where that is a terminal; yields a function that takes the share done, 0..1."""
+    layout = "{l_bar}{bar:30}| {elapsed}<{remaining}"
+    with tqdm(total=1.0, desc=unit, bar_format=layout, disable=None, leave=False, file=sys.stderr) as bar:
+
+        def advance(share: float) -> None:
+            bar.update(share - bar.n)
+
+        yield advance
+
+
+def _print_json(line: dict[str, Any]) -> None:
+    _print_line(json.dumps(line))
+
+
+def _print_line(line: str) -> None:
+    """At once, so that whoever reads the pipe sees each picture when it is done."""
+    try:
+        with tqdm.external_write_mode():
+            print(line, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise StorageError(f"Could not write the output: {error.strerror or error}.") from error
+
+
+def _say(message: str, code: int) -> int:
+    with contextlib.suppress(OSError, ValueError):
+        print(f"dalle: {message}", file=sys.stderr, flush=True)
+    return code
+
+
+def _silence_stdout() -> None:
+    """Points stdout at nothing, so that the interpreter's last flush does not fail a second time."""
+    with contextlib.suppress(OSError, ValueError):
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, sys.stdout.fileno())
+        os.close(nothing)

@@ -1,0 +1,141 @@
+"""Constants, errors and model configurations: the bottom of the package; imports nothing of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+SCHEMA_VERSION = 1
+"""Version of the checkpoint layout; a checkpoint of another version is refused with a clear error."""
+
+IMAGE_SIZE = 256
+LATENT_SIZE = 16
+LATENT_CHANNELS = 8
+TEXT_DIM = 384
+
+MAX_PROMPT_TOKENS = 48
+"""Word pieces a prompt may have, the two special ones of the encoder included."""
+MAX_PROMPT_CHARACTERS = 400
+MAX_IMAGES = 9
+MAX_STEPS = 100
+MAX_GUIDANCE = 15.0
+MAX_SEED = 2**32 - 1
+MAX_FRAMES = 65
+
+DEFAULT_MODEL = "checkpoints/default"
+DEFAULT_STEPS = 12
+DEFAULT_GUIDANCE = 3.0
+
+STYLES: dict[str, str] = {
+    "flat": "flat style",
+    "soft": "soft shaded style",
+    "blob": "blob style",
+    "glossy": "glossy gradient style",
+    "modern": "modern flat style",
+    "classic": "classic style",
+    "bold": "bold style",
+    "3d": "3d rendered style",
+    "icon": "icon style",
+    "pixel": "pixel art style",
+    "silhouette": "silhouette style",
+    "outline": "outline style",
+    "sepia": "sepia style",
+}
+"""Style name -> the phrase that captions use for it."""
+
+COLOURS: dict[str, tuple[int, int, int]] = {
+    "red": (221, 46, 68),
+    "orange": (244, 144, 12),
+    "yellow": (253, 203, 88),
+    "green": (88, 168, 62),
+    "blue": (60, 120, 220),
+    "purple": (146, 86, 199),
+    "pink": (244, 130, 178),
+    "brown": (140, 88, 52),
+    "black": (35, 35, 38),
+    "white": (250, 250, 250),
+    "gray": (140, 148, 155),
+}
+"""Colour name -> sRGB, 0..255."""
+
+
+class DalleError(Exception):
+    """Base of every error whose text is meant for the user: says what is wrong and what to do."""
+
+
+class PromptError(DalleError, ValueError):
+    """The prompt can't be drawn: empty, too long, nothing in it but emoji."""
+
+
+class SettingError(DalleError, ValueError):
+    """A number or a name out of its range."""
+
+
+class CheckpointError(DalleError):
+    """A checkpoint is missing, truncated, foreign or of another schema version."""
+
+
+class NotReadyError(DalleError):
+    """The model is still loading, or its loading failed."""
+
+
+class StorageError(DalleError):
+    """A file could not be written; nothing half-written is left behind."""
+
+
+class Cancelled(DalleError):
+    """The caller asked to stop."""
+
+
+class RefusedError(DalleError):
+    """Strict mode: the judge's score lies below its threshold."""
+
+    def __init__(self, message: str, judgement: object) -> None:
+        super().__init__(message)
+        self.judgement = judgement
+
+
+@dataclass(frozen=True)
+class VAEConfig:
+    """Widths from the 16x16 latent outwards: `channels[0]` at 16x16, then 32x32, 64x64 and 128x128."""
+
+    channels: tuple[int, ...] = (256, 128, 64, 32)
+    encoder_blocks: tuple[int, ...] = (2, 1, 1)
+    decoder_blocks: tuple[int, ...] = (3, 2, 2, 1)
+    latent_channels: int = LATENT_CHANNELS
+
+
+@dataclass(frozen=True)
+class PriorConfig:
+    """`kind` chooses the class: "flow" (flow matching) or "gaussian" (one-step, the textbook's)."""
+
+    kind: str = "flow"
+    width: int = 256
+    depth: int = 10
+    heads: int = 4
+    patch: int = 2
+    text_dim: int = TEXT_DIM
+    latent_channels: int = LATENT_CHANNELS
+    latent_size: int = LATENT_SIZE
+    dropout_text: float = 0.1
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    vae: VAEConfig = field(default_factory=VAEConfig)
+    prior: PriorConfig = field(default_factory=PriorConfig)
+
+
+PRESETS: dict[str, ModelConfig] = {
+    # Seconds on a CPU: tests, rehearsals, work on the page.
+    "tiny": ModelConfig(
+        VAEConfig(channels=(32, 16, 16, 8), encoder_blocks=(1, 1, 1), decoder_blocks=(1, 1, 1, 1)),
+        PriorConfig(width=64, depth=2, heads=2),
+    ),
+    # Hours on two CPU cores.
+    "small": ModelConfig(),
+    # Half an hour a stage on one data-centre GPU.
+    "base": ModelConfig(
+        VAEConfig(channels=(384, 192, 96, 32), encoder_blocks=(3, 2, 2), decoder_blocks=(4, 3, 2, 1)),
+        PriorConfig(width=384, depth=12, heads=6),
+    ),
+}

@@ -1,0 +1,101 @@
+"""Finds a checkpoint, local or on the Hub, and checks it before anything is loaded from it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from dalle.config import SCHEMA_VERSION, CheckpointError
+
+COMPONENTS = ("vae", "prior")
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+ALLOWED_FILES = ["*.json", "*.safetensors", "*.txt", "*.md"]
+"""What is fetched from the Hub: never pickles, never code."""
+
+_REPO_ID = re.compile(r"^[\w.-]+/[\w.-]+(@[\w./-]+)?$")
+
+
+def resolve(model: str) -> Path:
+    """A folder, or a Hub id `user/repo[@revision]` fetched into the cache -> local folder.
+
+    Raises:
+        CheckpointError: neither a folder nor a repository that can be had.
+    """
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.exists():
+        raise CheckpointError(f"{model} is a file: --model takes a checkpoint folder or a Hub id such as user/repo.")
+    if model == "checkpoints/default" or not _REPO_ID.match(model) or model.startswith((".", "/")):
+        raise CheckpointError(f"There is no checkpoint folder {model}: check the path, or give a Hub id such as user/repo.")
+
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    repo, _, revision = model.partition("@")
+    try:
+        return Path(snapshot_download(repo, revision=revision or None, allow_patterns=ALLOWED_FILES))
+    except GatedRepoError as error:
+        raise CheckpointError(f"{repo} is gated: accept its terms on the Hub, then log in with `hf auth login`.") from error
+    except RepositoryNotFoundError as error:
+        raise CheckpointError(f"There is no folder {repo} here and no public repository {repo} on the Hub.") from error
+    except LocalEntryNotFoundError as error:
+        raise CheckpointError(f"{model} is not in the cache and the Hub can't be reached: check the network.") from error
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise CheckpointError(f"{model} could not be fetched from the Hub ({type(error).__name__}): try again.") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object, or CheckpointError with the file's name."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path.parent} is not a checkpoint of this project: {path.name} is missing.") from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path} is damaged: fetch or train the checkpoint again.") from error
+    if not isinstance(data, dict):
+        raise CheckpointError(f"{path} is damaged: fetch or train the checkpoint again.")
+    return data
+
+
+def check_weights(path: Path) -> None:
+    """Compares a safetensors file's length with what its header promises: a truncated download is named as such."""
+    try:
+        size = path.stat().st_size
+        with open(path, "rb") as handle:
+            length = int.from_bytes(handle.read(8), "little")
+            if length > min(size, 100_000_000):
+                raise ValueError("header")
+            header = json.loads(handle.read(length))
+        end = max((entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{path} is missing: fetch or train the checkpoint again.") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is damaged: fetch or train the checkpoint again.") from error
+    if size != 8 + length + end:
+        raise CheckpointError(f"{path} is truncated: {size} of {8 + length + end} bytes. Fetch it again.")
+
+
+def check(folder: Path) -> dict[str, Any]:
+    """The pipeline's config, after checking layout, schema version and the length of every weight file.
+
+    Raises:
+        CheckpointError: missing, truncated or foreign files, or another schema version.
+    """
+    index = read_json(folder / "model_index.json")
+    if index.get("_class_name") != "DallePipeline":
+        raise CheckpointError(
+            f"{folder} holds a {index.get('_class_name', 'model of an unknown kind')}, not a DallePipeline: "
+            "give the folder of a model of this project."
+        )
+    version = index.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise CheckpointError(
+            f"{folder} has checkpoint layout {version}, this program reads {SCHEMA_VERSION}: update the older of the two."
+        )
+    for component in COMPONENTS:
+        read_json(folder / component / "config.json")
+        check_weights(folder / component / WEIGHTS)
+    return index

@@ -1,0 +1,73 @@
+"""Paths through the latent space: mixtures of noise and of text, and the order in which frames are drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dalle.text import TextFeatures
+
+
+def slerp(a: Tensor, b: Tensor, position: float) -> Tensor:
+    """Spherical interpolation along the last axis (Shoemake 1985); straight where the vectors are nearly parallel.
+
+    The angle is that of whole vectors; the length runs linearly from |a| to |b|.
+    """
+    length_a, length_b = a.norm(dim=-1, keepdim=True), b.norm(dim=-1, keepdim=True)
+    unit_a, unit_b = a / length_a.clamp(min=1e-12), b / length_b.clamp(min=1e-12)
+    cosine = (unit_a * unit_b).sum(-1, keepdim=True).clamp(-1, 1)
+    angle = cosine.acos()
+    straight = F.normalize(torch.lerp(unit_a, unit_b, position), dim=-1)
+    sine = angle.sin()
+    arc = (((1 - position) * angle).sin() * unit_a + (position * angle).sin() * unit_b) / sine.clamp(min=1e-12)
+    direction = torch.where(sine < 1e-4, straight, arc)
+    return direction * torch.lerp(length_a, length_b, position)
+
+
+def mix_noise(noises: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    """Weighted sum of noises brought back to unit variance.
+
+    For independent noises this is sum(w_i z_i) / sqrt(sum(w_i^2)), which equals slerp for two of them; measured correlations
+    are taken into account, so that a mixture of one noise with itself is that noise.
+    """
+    stacked = torch.stack([noise.flatten() for noise in noises])
+    w = stacked.new_tensor(list(weights))
+    lengths = stacked.norm(dim=1)
+    correlation = (stacked @ stacked.T) / (lengths[:, None] * lengths[None])
+    # Off the diagonal only true overlap counts: chance correlation of independent noises is about 1/sqrt(d).
+    correlation = torch.where(correlation.abs() < 0.2, torch.eye(len(noises)).to(correlation), correlation)
+    scale = (w @ correlation @ w).clamp(min=1e-8).sqrt()
+    return ((w @ stacked) / scale).view_as(noises[0])
+
+
+def mix_text(texts: Sequence[TextFeatures], weights: Sequence[float]) -> TextFeatures:
+    """A mixture of prompts, each given as features of one row, as one row.
+
+    The image attends to the tokens of all prompts at once, with log(weight) added to the attention logits. So a weight of 1
+    is that prompt exactly, the path between two prompts is smooth, and mixing a prompt with itself changes nothing. The
+    pooled vectors are averaged on the sphere.
+    """
+    tokens = torch.cat([text.tokens for text in texts], dim=1)
+    logs = [torch.tensor(float(weight)).log() for weight in weights]
+    bias = torch.cat([text.bias + log.to(text.bias) for text, log in zip(texts, logs, strict=True)], dim=1)
+    if len(texts) == 2:
+        pooled = slerp(texts[0].pooled, texts[1].pooled, float(weights[1]) / max(1e-12, sum(weights)))
+    else:
+        pooled = F.normalize(sum(w * text.pooled for w, text in zip(weights, texts, strict=True)), dim=-1)
+    return TextFeatures(tokens, bias, pooled)
+
+
+def coarse_to_fine(frames: int) -> Iterator[int]:
+    """Every index of 0..frames-1 once: both ends and the middle first, then halving the gaps (5, 9, 17, 33 frames)."""
+    seen: set[int] = set()
+    parts = 1
+    while len(seen) < frames:
+        for place in range(parts + 1):
+            index = round(place * (frames - 1) / parts)
+            if index not in seen:
+                seen.add(index)
+                yield index
+        parts *= 2

@@ -1,0 +1,239 @@
+"""The whole of it, in diffusers' conventions: prompt -> text features -> latent -> picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import numpy as np
+import torch
+import transformers
+from diffusers import DiffusionPipeline
+from diffusers.utils import BaseOutput
+from PIL import Image
+from torch import Tensor
+
+from dalle import hub
+from dalle.config import (
+    DEFAULT_GUIDANCE,
+    DEFAULT_STEPS,
+    LATENT_CHANNELS,
+    LATENT_SIZE,
+    MAX_GUIDANCE,
+    MAX_STEPS,
+    SCHEMA_VERSION,
+    STYLES,
+    CheckpointError,
+    SettingError,
+)
+from dalle.judge import Judge
+from dalle.prior import FlowPrior, GaussianPrior
+from dalle.sampling import draw_noise
+from dalle.text import TextEncoder, TextFeatures, clean_prompt
+from dalle.vae import DalleVAE
+
+Generators = torch.Generator | Sequence[torch.Generator] | None
+
+
+@dataclass
+class DallePipelineOutput(BaseOutput):
+    """`images`: list of RGBA pictures, an array (B, H, W, 4) in [0, 1], or a tensor, as `output_type` asks."""
+
+    images: list[Image.Image] | np.ndarray | Tensor
+
+
+def library_versions() -> dict[str, str]:
+    return {"torch": torch.__version__, "diffusers": diffusers.__version__, "transformers": transformers.__version__}
+
+
+def with_style(prompt: str, style: str | None) -> str:
+    """The prompt with the phrase of a style, as captions say it.
+
+    Raises:
+        SettingError: no such style.
+    """
+    if style is None:
+        return prompt
+    if style not in STYLES:
+        raise SettingError(f"Unknown style {style!r}: choose one of {', '.join(STYLES)}.")
+    return f"{prompt}, {STYLES[style]}"
+
+
+def check_settings(num_inference_steps: int, guidance_scale: float) -> None:
+    """Raises SettingError where a number is out of its range (a bool or a string is none)."""
+    if isinstance(num_inference_steps, bool) or not isinstance(num_inference_steps, int):
+        raise SettingError("num_inference_steps must be a whole number.")
+    if not 1 <= num_inference_steps <= MAX_STEPS:
+        raise SettingError(f"num_inference_steps must lie between 1 and {MAX_STEPS}, not {num_inference_steps}.")
+    if isinstance(guidance_scale, bool) or not isinstance(guidance_scale, int | float):
+        raise SettingError("guidance_scale must be a number.")
+    if not 0 <= guidance_scale <= MAX_GUIDANCE:
+        raise SettingError(f"guidance_scale must lie between 0 and {MAX_GUIDANCE:g}, not {guidance_scale}.")
+
+
+class DallePipeline(DiffusionPipeline):
+    """Text to 256x256 RGBA pictures.
+
+    `from_pretrained` takes a folder or a Hub id and never runs remote code. The text encoder is not part of a checkpoint: it
+    is loaded by its name.
+    """
+
+    _optional_components = ["text_encoder", "tokenizer"]  # noqa: RUF012 (diffusers reads a plain list)
+    model_cpu_offload_seq = "text_encoder->prior->vae"
+
+    def __init__(
+        self,
+        vae: DalleVAE,
+        prior: FlowPrior | GaussianPrior,
+        text_encoder: Any = None,
+        tokenizer: Any = None,
+        text_encoder_name: str = "minilm",
+        schema_version: int = SCHEMA_VERSION,
+        made_with: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__()
+        self.register_modules(vae=vae, prior=prior, text_encoder=text_encoder, tokenizer=tokenizer)
+        self.register_to_config(
+            text_encoder_name=text_encoder_name,
+            schema_version=schema_version,
+            made_with=made_with or library_versions(),
+        )
+        self.judge: Judge | None = None
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> DallePipeline:
+        """Loads a checkpoint folder or Hub id (`user/repo[@revision]`) with its text encoder and judge.
+
+        Args:
+            torch_dtype: number format of the networks, float32 if not given.
+            kwargs: components to use instead of the saved ones, as for any diffusers pipeline.
+
+        Raises:
+            CheckpointError: missing, truncated or foreign checkpoint, or text encoder not to be had.
+        """
+        folder = hub.resolve(str(pretrained_model_name_or_path))
+        index = hub.check(folder)
+        kwargs.setdefault("torch_dtype", torch.float32)
+        given = {name: kwargs.pop(name, None) for name in ("text_encoder", "tokenizer")}
+        try:
+            pipeline = super().from_pretrained(folder, text_encoder=None, tokenizer=None, **kwargs)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+            raise CheckpointError(f"{folder} can't be loaded ({type(error).__name__}: {error}): fetch it again.") from error
+        if given["text_encoder"] is None:
+            encoder = TextEncoder.load(index.get("text_encoder_name", "minilm"))
+            given = {"text_encoder": encoder.model, "tokenizer": encoder.tokenizer}
+        pipeline.register_modules(**given)
+        pipeline.judge = Judge.load(folder / "judge") if (folder / "judge").is_dir() else None
+        pipeline.set_progress_bar_config(disable=None)
+        return pipeline
+
+    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
+        """Writes networks, configs and judge; the text encoder stays where it came from."""
+        encoder = {"text_encoder": self.text_encoder, "tokenizer": self.tokenizer}
+        self.register_modules(text_encoder=None, tokenizer=None)
+        try:
+            super().save_pretrained(save_directory, **kwargs)
+        finally:
+            self.register_modules(**encoder)
+        if self.judge is not None:
+            self.judge.save(Path(save_directory) / "judge")
+
+    @property
+    def text(self) -> TextEncoder:
+        if self.text_encoder is None or self.tokenizer is None:
+            raise CheckpointError("The pipeline has no text encoder: pass text_encoder= and tokenizer=.")
+        return TextEncoder(self.text_encoder, self.tokenizer, self.config.text_encoder_name)
+
+    def encode_prompt(self, prompt: str | Sequence[str], style: str | None = None) -> TextFeatures:
+        """Prompts -> features on the pipeline's device.
+
+        Raises:
+            PromptError: nothing to draw in a prompt, or more of it than the model can read.
+        """
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        texts = [with_style(clean_prompt(p), style) for p in prompts]
+        encoder = self.text
+        encoder.check_length(texts)
+        return encoder.encode(texts).to(self.device)
+
+    @torch.inference_mode()
+    def trajectory(
+        self, noise: Tensor, text: TextFeatures, num_inference_steps: int, guidance_scale: float
+    ) -> Iterator[Tensor]:
+        """Yields the estimate of the clean latent (B, C, S, S) after each step; the last is the sample."""
+        yield from self.prior.trajectory(noise.to(self.device), text, num_inference_steps, guidance_scale)
+
+    @torch.inference_mode()
+    def decode_latents(self, latents: Tensor) -> Tensor:
+        """Normalised latents -> premultiplied RGBA (B, 4, 256, 256) in [-1, 1]."""
+        return self.vae.from_latents(latents)
+
+    def __call__(
+        self,
+        prompt: str | Sequence[str],
+        *,
+        num_images_per_prompt: int = 1,
+        num_inference_steps: int = DEFAULT_STEPS,
+        guidance_scale: float = DEFAULT_GUIDANCE,
+        style: str | None = None,
+        generator: Generators = None,
+        latents: Tensor | None = None,
+        output_type: str = "pil",
+        return_dict: bool = True,
+        callback_on_step_end: Callable[[DallePipeline, int, float, dict[str, Tensor]], Any] | None = None,
+    ) -> DallePipelineOutput | tuple:
+        """Draws.
+
+        Args:
+            prompt: one or several descriptions, in English.
+            num_images_per_prompt: pictures for each of them.
+            num_inference_steps: 1 to 100; the Gaussian prior always takes one.
+            guidance_scale: weight of the text, 0 to 15; 1 is no guidance and half the work.
+            style: a key of `dalle.config.STYLES`.
+            generator: one, or one a picture: a picture of a list is the picture made alone with that generator.
+            latents: the noise to start from, (B, 8, 16, 16), instead of generators.
+            output_type: "pil", "np", "pt" (premultiplied, [-1, 1]) or "latent" (normalised).
+            callback_on_step_end: called as f(pipeline, step, t, {"latents": estimate}).
+
+        Raises:
+            PromptError, SettingError: bad input, with what to do.
+        """
+        from dalle.images import to_pil
+
+        check_settings(num_inference_steps, guidance_scale)
+        if isinstance(num_images_per_prompt, bool) or not isinstance(num_images_per_prompt, int) or num_images_per_prompt < 1:
+            raise SettingError("num_images_per_prompt must be a whole number of at least 1.")
+        if output_type not in ("pil", "np", "pt", "latent"):
+            raise SettingError(f"Unknown output_type {output_type!r}: choose pil, np, pt or latent.")
+        text = self.encode_prompt(prompt, style).repeat(num_images_per_prompt)
+        count = len(text)
+        if latents is None:
+            if generator is None or isinstance(generator, torch.Generator):
+                generators: list[torch.Generator | None] = [generator] * count
+            else:
+                generators = list(generator)
+            if len(generators) != count:
+                raise SettingError(f"{len(generators)} generators for {count} pictures: pass one, or one a picture.")
+            latents = draw_noise(generators, self.device)
+        elif tuple(latents.shape) != (count, LATENT_CHANNELS, LATENT_SIZE, LATENT_SIZE):
+            raise SettingError(
+                f"latents must be ({count}, {LATENT_CHANNELS}, {LATENT_SIZE}, {LATENT_SIZE}), not {tuple(latents.shape)}."
+            )
+        clean = latents
+        steps = num_inference_steps if self.prior.kind == "flow" else 1
+        with self.progress_bar(total=steps) as bar:
+            for step, clean in enumerate(self.trajectory(latents, text, num_inference_steps, guidance_scale)):
+                bar.update()
+                if callback_on_step_end is not None:
+                    callback_on_step_end(self, step, 1 - (step + 1) / steps, {"latents": clean})
+        images: Any = clean
+        if output_type != "latent":
+            images = self.decode_latents(clean).cpu()
+        if output_type in ("pil", "np"):
+            images = to_pil(images)
+        if output_type == "np":
+            images = np.stack([np.asarray(image, dtype=np.float32) / 255 for image in images])
+        return DallePipelineOutput(images=images) if return_dict else (images,)

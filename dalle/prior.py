@@ -1,0 +1,244 @@
+"""Stage 2, text and noise -> latent: the networks, forward only.
+
+`FlowPrior` predicts the velocity of a straight path from data to noise (flow matching, Lipman et al. 2022, arXiv:2210.02747; Liu et al. 2022,
+arXiv:2209.03003): x_t = (1 - t) x_0 + t e, v = e - x_0, so t = 1 is noise. `GaussianPrior` is the textbook's prior, text -> mean and
+log-variance -> sample, in one step. Both have the same trunk and the same `trajectory`; the config chooses.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+
+from dalle.config import LATENT_CHANNELS, LATENT_SIZE, MAX_PROMPT_TOKENS, TEXT_DIM, PriorConfig
+from dalle.sampling import euler_steps, guided
+from dalle.text import TextFeatures
+
+
+def timestep_embedding(t: Tensor, width: int) -> Tensor:
+    """(B,) in [0, 1] -> (B, width): cosines and sines at geometric frequencies (Vaswani et al. 2017)."""
+    frequencies = torch.exp(-math.log(10_000) * torch.arange(width // 2, device=t.device) / (width // 2))
+    angles = 1000 * t.float()[:, None] * frequencies[None]
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+
+def rotary_table(side: int, head_dim: int) -> Tensor:
+    """Cosines and sines of a 2-D rotary embedding: (2, side * side, head_dim / 2); half the channels turn with y, half with x."""
+    quarter = head_dim // 4
+    frequencies = 100.0 ** (-torch.arange(quarter) / quarter)
+    y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    angles = torch.cat([y.flatten()[:, None] * frequencies, x.flatten()[:, None] * frequencies], dim=-1)
+    return torch.stack([angles.cos(), angles.sin()])
+
+
+def rotate(x: Tensor, table: Tensor) -> Tensor:
+    """Rotary position embedding of (B, H, N, D) (Su et al. 2021, arXiv:2104.09864)."""
+    cos, sin = table[0].to(x.dtype), table[1].to(x.dtype)
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
+
+
+class RMSNorm(nn.RMSNorm):
+    """Root-mean-square normalisation whose weight follows the input's number format."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = None if self.weight is None else self.weight.to(x.dtype)
+        return F.rms_norm(x, self.normalized_shape, weight, self.eps)
+
+
+class TextAdapter(nn.Module):
+    """Frozen token states -> the trunk's width, with a place for each token and a learned stand-in for no text."""
+
+    def __init__(self, text_dim: int, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(text_dim)
+        self.inner = nn.Linear(text_dim, 2 * width)
+        self.outer = nn.Linear(2 * width, width)
+        self.position = nn.Parameter(0.02 * torch.randn(MAX_PROMPT_TOKENS, width))
+        self.pooled = nn.Linear(text_dim, width)
+        self.null_token = nn.Parameter(0.02 * torch.randn(width))
+        self.null_pooled = nn.Parameter(torch.zeros(width))
+
+    def forward(self, text: TextFeatures, drop: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """-> tokens (B, T, width), attention bias (B, T), pooled (B, width); rows in `drop` (B,) see no text."""
+        dtype = self.inner.weight.dtype
+        count = text.tokens.shape[1]
+        places = self.position.repeat(-(-count // MAX_PROMPT_TOKENS), 1)[:count]
+        tokens = self.outer(F.silu(self.inner(self.norm(text.tokens.to(dtype))))) + places
+        # Unit-norm vectors have components of about 1/sqrt(C): brought to unit variance before they meet the weights.
+        pooled = self.pooled(text.pooled.to(dtype) * text.pooled.shape[-1] ** 0.5)
+        bias = text.bias
+        if drop is not None:
+            tokens = torch.where(drop[:, None, None], self.null_token.to(tokens.dtype), tokens)
+            pooled = torch.where(drop[:, None], self.null_pooled.to(pooled.dtype), pooled)
+            bias = bias.masked_fill(drop[:, None], 0.0)
+        return tokens, bias, pooled
+
+
+class Block(nn.Module):
+    """Attention of image tokens over image and text tokens through the same projections, then SwiGLU; both modulated."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads, self.head_dim = heads, width // heads
+        hidden = 32 * round(width * 8 / 3 / 32)
+        self.norm1 = RMSNorm(width, elementwise_affine=False, eps=1e-6)
+        self.norm2 = RMSNorm(width, elementwise_affine=False, eps=1e-6)
+        self.norm_text = RMSNorm(width, eps=1e-6)
+        self.q = nn.Linear(width, width, bias=False)
+        self.kv = nn.Linear(width, 2 * width, bias=False)
+        self.norm_q = RMSNorm(self.head_dim, eps=1e-6)
+        self.norm_k = RMSNorm(self.head_dim, eps=1e-6)
+        self.proj = nn.Linear(width, width, bias=False)
+        self.gate_up = nn.Linear(width, 2 * hidden, bias=False)
+        self.down = nn.Linear(hidden, width, bias=False)
+        self.modulation = nn.Parameter(torch.zeros(6, width))
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.heads, self.head_dim)).transpose(1, 2)  # (B, H, N, D)
+
+    def forward(self, x: Tensor, text: Tensor, bias: Tensor, shared: Tensor, table: Tensor) -> Tensor:
+        """x (B, N, C), text (B, T, C), bias (B, 1, 1, N + T), shared modulation (B, 6, C), rotary table."""
+        shift1, scale1, gate1, shift2, scale2, gate2 = (shared + self.modulation).unsqueeze(2).unbind(1)
+        h = self.norm1(x) * (1 + scale1) + shift1
+        q = rotate(self.norm_q(self._split(self.q(h))), table)
+        k, v = self.kv(h).chunk(2, dim=-1)
+        k_text, v_text = self.kv(self.norm_text(text)).chunk(2, dim=-1)
+        k = torch.cat([rotate(self.norm_k(self._split(k)), table), self.norm_k(self._split(k_text))], dim=2)
+        v = torch.cat([self._split(v), self._split(v_text)], dim=2)
+        mixed = F.scaled_dot_product_attention(q, k.to(q.dtype), v.to(q.dtype), attn_mask=bias.to(q.dtype))
+        x = x + gate1 * self.proj(mixed.transpose(1, 2).flatten(2))
+        gate, up = self.gate_up(self.norm2(x) * (1 + scale2) + shift2).chunk(2, dim=-1)
+        return x + gate2 * self.down(F.silu(gate) * up)
+
+
+class Trunk(nn.Module):
+    """Patches and text -> patches: the transformer that both priors share.
+
+    The modulation by time and pooled text is one projection for all blocks plus a table a block (PixArt-alpha, arXiv:2310.00426).
+    """
+
+    def __init__(
+        self, width: int, depth: int, heads: int, patch: int, text_dim: int, channels: int, out_channels: int, size: int
+    ) -> None:
+        super().__init__()
+        self.patch, self.width, self.side = patch, width, size // patch
+        self.adapter = TextAdapter(text_dim, width)
+        self.embed = nn.Linear(channels * patch**2, width)
+        self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+        self.modulation = nn.Linear(width, 6 * width)
+        self.blocks = nn.ModuleList([Block(width, heads) for _ in range(depth)])
+        self.norm = RMSNorm(width, elementwise_affine=False, eps=1e-6)
+        self.final_modulation = nn.Linear(width, 2 * width)
+        self.out = nn.Linear(width, out_channels * patch**2)
+        self.register_buffer("rotary", rotary_table(self.side, width // heads), persistent=False)
+        for layer in (self.modulation, self.final_modulation, self.out):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        with torch.no_grad():
+            for block in self.blocks:
+                block.modulation[[2, 5]] = 1.0  # gates open
+                block.proj.weight.mul_((2 * depth) ** -0.5)
+                block.down.weight.mul_((2 * depth) ** -0.5)
+
+    def forward(self, z: Tensor, t: Tensor, text: TextFeatures, drop: Tensor | None = None) -> Tensor:
+        """z (B, C, S, S), t (B,) -> (B, out_channels, S, S)."""
+        dtype = self.embed.weight.dtype
+        tokens, bias, pooled = self.adapter(text, drop)
+        x = F.pixel_unshuffle(z.to(dtype), self.patch).flatten(2).transpose(1, 2)  # (B, N, C p^2)
+        x = self.embed(x)
+        condition = F.silu(self.time(timestep_embedding(t, self.width).to(dtype)) + pooled)
+        shared = self.modulation(condition).unflatten(-1, (6, self.width))
+        bias = F.pad(bias, (x.shape[1], 0))[:, None, None]
+        for block in self.blocks:
+            x = block(x, tokens, bias, shared, self.rotary)
+        shift, scale = self.final_modulation(condition).unsqueeze(1).chunk(2, dim=-1)
+        x = self.out(self.norm(x) * (1 + scale) + shift)
+        return F.pixel_shuffle(x.transpose(1, 2).unflatten(2, (self.side, self.side)), self.patch).float()
+
+
+class FlowPrior(ModelMixin, ConfigMixin):
+    """Velocity field of the flow from noise (t = 1) to latents (t = 0), given text."""
+
+    kind = "flow"
+
+    @register_to_config
+    def __init__(
+        self,
+        width: int = PriorConfig.width,
+        depth: int = PriorConfig.depth,
+        heads: int = PriorConfig.heads,
+        patch: int = PriorConfig.patch,
+        text_dim: int = TEXT_DIM,
+        latent_channels: int = LATENT_CHANNELS,
+        latent_size: int = LATENT_SIZE,
+    ) -> None:
+        super().__init__()
+        self.trunk = Trunk(width, depth, heads, patch, text_dim, latent_channels, latent_channels, latent_size)
+
+    def forward(self, z: Tensor, t: Tensor, text: TextFeatures, drop: Tensor | None = None) -> Tensor:
+        """Noisy latents (B, C, S, S) and times (B,) in [0, 1] -> velocities e - x_0 (B, C, S, S)."""
+        return self.trunk(z, t, text, drop)
+
+    def trajectory(
+        self, noise: Tensor, text: TextFeatures, num_inference_steps: int, guidance_scale: float
+    ) -> Iterator[Tensor]:
+        """Yields the estimate of the clean latent after each step; the last one is the sample."""
+        return euler_steps(guided(self, text, guidance_scale), noise, num_inference_steps)
+
+
+class GaussianPrior(ModelMixin, ConfigMixin):
+    """Text -> mean and log-variance of the latent, then a reparameterised sample: one step, no guidance."""
+
+    kind = "gaussian"
+
+    @register_to_config
+    def __init__(
+        self,
+        width: int = PriorConfig.width,
+        depth: int = PriorConfig.depth,
+        heads: int = PriorConfig.heads,
+        patch: int = PriorConfig.patch,
+        text_dim: int = TEXT_DIM,
+        latent_channels: int = LATENT_CHANNELS,
+        latent_size: int = LATENT_SIZE,
+    ) -> None:
+        super().__init__()
+        self.start = nn.Parameter(0.02 * torch.randn(1, latent_channels, latent_size, latent_size))
+        self.trunk = Trunk(width, depth, heads, patch, text_dim, latent_channels, 2 * latent_channels, latent_size)
+
+    def forward(self, text: TextFeatures) -> tuple[Tensor, Tensor]:
+        """-> mean and log-variance, each (B, C, S, S)."""
+        count = len(text)
+        start = self.start.expand(count, -1, -1, -1)
+        mean, logvar = self.trunk(start, torch.zeros(count, device=start.device), text).chunk(2, dim=1)
+        return mean, logvar.clamp(-10, 4)
+
+    def trajectory(
+        self, noise: Tensor, text: TextFeatures, num_inference_steps: int = 1, guidance_scale: float = 1.0
+    ) -> Iterator[Tensor]:
+        """Yields once: mean + std * noise. Steps and guidance do not apply."""
+        mean, logvar = self(text)
+        yield mean + (0.5 * logvar).exp() * noise.to(mean)
+
+
+PRIORS: dict[str, type[FlowPrior] | type[GaussianPrior]] = {"flow": FlowPrior, "gaussian": GaussianPrior}
+
+
+def build_prior(config: PriorConfig) -> FlowPrior | GaussianPrior:
+    """The prior that `config.kind` names, with fresh weights."""
+    return PRIORS[config.kind](
+        width=config.width,
+        depth=config.depth,
+        heads=config.heads,
+        patch=config.patch,
+        text_dim=config.text_dim,
+        latent_channels=config.latent_channels,
+        latent_size=config.latent_size,
+    )

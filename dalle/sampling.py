@@ -1,0 +1,55 @@
+"""Noise to latent: plain functions over a callable velocity field; they know nothing of the network inside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from dalle.config import LATENT_CHANNELS, LATENT_SIZE
+
+GUIDANCE_INTERVAL = 0.7
+"""Guidance acts for t at most this (limited interval, Kynkäänniemi et al. 2024, arXiv:2404.07724)."""
+
+Velocity = Callable[[Tensor, float], Tensor]
+
+
+def guided(network: Callable[..., Tensor], text: object, guidance_scale: float) -> Velocity:
+    """Classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598): v = v_u + w (v_c - v_u); w = 1 costs one evaluation."""
+
+    def velocity(z: Tensor, t: float) -> Tensor:
+        if guidance_scale == 1.0 or t > GUIDANCE_INTERVAL:
+            return network(z, z.new_full((len(z),), t), text)
+        both = text.repeat(2)
+        drop = torch.tensor([False, True], device=z.device).repeat(len(z))
+        v = network(z.repeat_interleave(2, dim=0), z.new_full((2 * len(z),), t), both, drop)
+        with_text, without = v[0::2], v[1::2]
+        return without + guidance_scale * (with_text - without)
+
+    return velocity
+
+
+def times(num_inference_steps: int) -> list[float]:
+    """t of each step's start and of the end: num_inference_steps + 1 numbers from 1 to 0."""
+    return torch.linspace(1, 0, num_inference_steps + 1, dtype=torch.float64).tolist()
+
+
+def euler_steps(velocity: Velocity, noise: Tensor, num_inference_steps: int) -> Iterator[Tensor]:
+    """Euler steps from t = 1 to t = 0; yields the estimate of the clean latent, z - t v, after each step.
+
+    The last estimate is the sample itself, since the last step ends at t = 0.
+    """
+    z = noise
+    grid = times(num_inference_steps)
+    for t, t_next in zip(grid[:-1], grid[1:], strict=True):
+        v = velocity(z, t)
+        yield z - t * v
+        z = z - (t - t_next) * v
+
+
+def draw_noise(generators: Sequence[torch.Generator | None], device: torch.device | str = "cpu") -> Tensor:
+    """One generator a picture, drawn on the generator's own device: (B, C, S, S) of unit variance."""
+    shape = (LATENT_CHANNELS, LATENT_SIZE, LATENT_SIZE)
+    rows = [torch.randn(shape, generator=g, device=g.device if g is not None else "cpu").to(device) for g in generators]
+    return torch.stack(rows)

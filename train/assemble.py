@@ -1,0 +1,135 @@
+"""`python -m train assemble`: the trained parts and the judge as one checkpoint folder, with its card."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from dalle.config import CheckpointError
+from dalle.hub import WEIGHTS
+from dalle.judge import Judge
+from dalle.pipeline import DallePipeline
+from dalle.prior import PRIORS
+from dalle.text import TextEncoder
+from dalle.vae import DalleVAE
+from train.data import SceneComposer, SpriteStore
+from train.data.sources import attribution
+
+KNOWN_CAPTIONS = 8_000
+
+
+def known_captions(store: SpriteStore, limit: int) -> tuple[list[str], list[str]]:
+    """(captions that the judge keeps, every word that training captions use): labels first, then composed captions."""
+    rows = store.rows("train")
+    labels = sorted({store.records[row].label for row in rows})
+    composer = SceneComposer(store, split="train", seed=0)
+    captions = dict.fromkeys(labels[:limit])
+    words = {word for row in rows for text in (store.records[row].label, *store.records[row].tags) for word in text.split()}
+    for step in range(64):
+        composed = composer.captions(step, 64)
+        words.update(word for caption in composed for word in caption.split())
+        captions.update(dict.fromkeys(composed))
+    return list(captions)[:limit], sorted({word.strip(".,:;!?()").lower() for word in words if word})
+
+
+def build_judge(store: SpriteStore, encoder: TextEncoder, limit: int = KNOWN_CAPTIONS) -> Judge:
+    captions, words = known_captions(store, limit)
+    vectors = [encoder.encode(captions[i : i + 64]).pooled.cpu().numpy() for i in tqdm(range(0, len(captions), 64))]
+    return Judge.build(captions, np.concatenate(vectors), words)
+
+
+def training_story(runs: list[Path]) -> str:
+    """What the run logs say: a Markdown row a run."""
+    rows = ["| run | minutes | steps | samples a second (last) | last validation |", "| --- | --- | --- | --- | --- |"]
+    for run in runs:
+        log = run / "log.jsonl"
+        if not log.exists():
+            continue
+        entries = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+        last = entries[-1]
+        rates = [e["samples_per_second"] for e in entries if "samples_per_second" in e]
+        metrics = [f"{k} {v:.3f}" for e in entries[-1:] for k, v in e.items() if k.startswith("val_")]
+        rate = f"{rates[-1]:.0f}" if rates else "-"
+        rows.append(f"| {run.name} | {last['minutes']:.0f} | {last['step']:,} | {rate} | {', '.join(metrics) or '-'} |")
+    return "\n".join(rows)
+
+
+def card(store: SpriteStore | None, runs: list[Path], hardware: str) -> str:
+    """The checkpoint's README."""
+    data = attribution(store) if store is not None else "The data folder was not there when this card was made."
+    return f"""---
+license: cc-by-4.0
+pipeline_tag: text-to-image
+library_name: diffusers
+language: en
+tags: [text-to-image, drawings, icons, rgba]
+---
+# A small open DALL·E for drawings
+
+A prompt in English goes in, a 256x256 picture with transparency comes out: drawings, stickers, icons and simple scenes. It was trained
+from scratch, in the open, by the package `train` of this repository.
+
+## Parts
+
+- `vae/`: variational autoencoder trained with an adversary, 256x256 RGBA to 16x16x8 latents.
+- `prior/`: transformer that carries noise and text to a latent by flow matching.
+- `judge/`: the captions it knows, as quantised vectors, to tell before drawing how well a description can be drawn.
+- The text encoder, all-MiniLM-L6-v2 (Apache-2.0), is not copied here: it is loaded by name.
+
+## Training
+
+Trained on {hardware}.
+
+{training_story(runs)}
+
+## Trained on
+
+{data}
+
+## What it can't do
+
+It knows drawings, not photographs: no real persons, no places, no legible writing, no language but English. Fine detail, counting,
+colours on the right object and relations between objects often go wrong; words that its captions never used are guessed.
+Do not use it for medical pictures or to deceive.
+
+## Licence
+
+The weights are CC BY 4.0, with the attribution of every drawing set as above; the code is Apache-2.0.
+"""
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m train assemble", description=__doc__)
+    parser.add_argument("--vae", type=Path, default=Path("runs/autoencoder/vae"))
+    parser.add_argument("--prior", type=Path, default=Path("runs/prior/prior"))
+    parser.add_argument("--data", type=Path, default=Path("data/sprites"), help="for the judge's captions and the card")
+    parser.add_argument("--out", type=Path, default=Path("checkpoints/default"))
+    parser.add_argument("--text-encoder", default="minilm")
+    parser.add_argument("--hardware", default="two CPU cores", help="what the runs were made on, for the card")
+    arguments = parser.parse_args(argv)
+    for part in (arguments.vae, arguments.prior):
+        if not (part / WEIGHTS).exists():
+            raise CheckpointError(f"No weights at {part}: train that stage first.")
+    store = SpriteStore.open(arguments.data)
+    encoder = TextEncoder.load(arguments.text_encoder)
+    config = json.loads((arguments.prior / "config.json").read_text(encoding="utf-8"))
+    kinds = {cls.__name__: cls for cls in PRIORS.values()}
+    prior = kinds[config["_class_name"]].from_pretrained(arguments.prior, torch_dtype=torch.float16)
+    vae = DalleVAE.from_pretrained(arguments.vae, torch_dtype=torch.float16)
+    pipeline = DallePipeline(vae, prior, encoder.model, encoder.tokenizer, text_encoder_name=arguments.text_encoder)
+    pipeline.judge = build_judge(store, encoder)
+    aside = arguments.out.with_name(arguments.out.name + ".tmp")
+    shutil.rmtree(aside, ignore_errors=True)
+    pipeline.save_pretrained(aside)
+    story = card(store, [arguments.vae.parent, arguments.prior.parent], arguments.hardware)
+    (aside / "README.md").write_text(story, encoding="utf-8")
+    shutil.rmtree(arguments.out, ignore_errors=True)
+    aside.rename(arguments.out)
+    print(f"{arguments.out}: {sum(f.stat().st_size for f in arguments.out.rglob('*') if f.is_file()) / 2**20:.1f} MiB")
+    return 0

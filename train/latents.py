@@ -1,0 +1,140 @@
+"""Scenes as the prior sees them: normalised latents and text features, made live or read from a cache on disk.
+
+On a GPU scenes are composed and encoded as they are needed. On a CPU that would cost as much as the training itself, so a fixed
+number is encoded once into memory maps; an interrupted build goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from dalle.config import LATENT_CHANNELS, LATENT_SIZE, TEXT_DIM, CheckpointError, StorageError
+from dalle.text import TextEncoder, TextFeatures
+from dalle.vae import DalleVAE
+from train.data import SceneComposer
+from train.loop import step_generator
+
+
+@dataclass
+class LatentBatch:
+    """latents (B, C, S, S) normalised; text features of the captions."""
+
+    latents: Tensor
+    text: TextFeatures
+    captions: list[str]
+
+
+def stack_features(rows: Sequence[Tensor], pooled: Tensor) -> TextFeatures:
+    """Token states of different lengths (T_i, C) -> padded features."""
+    tokens = torch.nn.utils.rnn.pad_sequence(list(rows), batch_first=True)
+    lengths = torch.tensor([len(row) for row in rows])
+    padding = torch.arange(tokens.shape[1])[None] >= lengths[:, None]
+    return TextFeatures(tokens, torch.zeros(padding.shape).masked_fill(padding, -torch.inf), pooled)
+
+
+class LiveLatents:
+    """Composes and encodes each batch as it is asked for."""
+
+    def __init__(self, composer: SceneComposer, vae: DalleVAE, encoder: TextEncoder, device: torch.device | str) -> None:
+        self.composer, self.vae, self.encoder, self.device = composer, vae.eval(), encoder, device
+
+    @torch.no_grad()
+    def batch(self, index: int, size: int) -> LatentBatch:
+        scenes = self.composer.batch(index, size)
+        dtype = next(self.vae.parameters()).dtype
+        pixels = scenes.pixels.to(self.device, dtype).contiguous(memory_format=torch.channels_last)
+        latents = self.vae.to_latents(pixels).float()
+        return LatentBatch(latents, self.encoder.encode(scenes.captions).to(self.device), scenes.captions)
+
+
+class LatentCache:
+    """`count` encoded scenes in a folder: latents.npy, pooled.npy, tokens.npy (flat), index.json."""
+
+    CHUNK = 32
+
+    def __init__(self, folder: Path) -> None:
+        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        self.captions: list[str] = index["captions"]
+        self.offsets = np.array(index["offsets"])
+        count = len(self.captions)
+        self.latents = np.load(folder / "latents.npy", mmap_mode="r")[:count]
+        self.pooled = np.load(folder / "pooled.npy", mmap_mode="r")[:count]
+        self.tokens = np.memmap(folder / "tokens.f16", np.float16, "r").reshape(-1, TEXT_DIM)
+        self._order: tuple[tuple[int, int], Tensor] | None = None
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+    @classmethod
+    def build(cls, folder: Path, source: LiveLatents, count: int, fingerprint: str) -> LatentCache:
+        """Encodes scenes until `count` are there.
+
+        Raises:
+            CheckpointError: the folder was made with other weights.
+            StorageError: the disk is full.
+        """
+        folder.mkdir(parents=True, exist_ok=True)
+        state_file = folder / "index.json"
+        state = {"fingerprint": fingerprint, "count": count, "captions": [], "offsets": [0]}
+        if state_file.exists():
+            state = json.loads(state_file.read_text(encoding="utf-8"))
+            if (state["fingerprint"], state["count"]) != (fingerprint, count):
+                raise CheckpointError(f"{folder} was made with another autoencoder or size: remove it, then start again.")
+        if len(state["captions"]) >= count:
+            return cls(folder)
+        try:
+            mode = "r+" if (folder / "latents.npy").exists() else "w+"
+            shape = (count, LATENT_CHANNELS, LATENT_SIZE, LATENT_SIZE)
+            latents = np.lib.format.open_memmap(folder / "latents.npy", mode, np.float16, shape)
+            pooled = np.lib.format.open_memmap(folder / "pooled.npy", mode, np.float16, (count, TEXT_DIM))
+            with open(folder / "tokens.f16", "ab") as tokens:
+                tokens.truncate(state["offsets"][-1] * TEXT_DIM * 2)  # what a killed build wrote beyond its index
+                bar = tqdm(total=count, initial=len(state["captions"]), desc="encode scenes", unit="scene", mininterval=2)
+                while (done := len(state["captions"])) < count:
+                    batch = source.batch(done // cls.CHUNK, cls.CHUNK)
+                    rows = min(cls.CHUNK, count - done)
+                    latents[done : done + rows] = batch.latents[:rows].cpu().numpy()
+                    pooled[done : done + rows] = batch.text.pooled[:rows].cpu().numpy()
+                    for row in range(rows):
+                        states = batch.text.tokens[row][batch.text.mask[row]].cpu().numpy().astype(np.float16)
+                        tokens.write(states.tobytes())
+                        state["offsets"].append(state["offsets"][-1] + len(states))
+                    state["captions"] += batch.captions[:rows]
+                    bar.update(rows)
+                    if (done // cls.CHUNK) % 64 == 63 or done + rows >= count:
+                        tokens.flush()
+                        latents.flush()
+                        pooled.flush()
+                        aside = state_file.with_suffix(".tmp")
+                        aside.write_text(json.dumps(state), encoding="utf-8")
+                        os.replace(aside, state_file)
+                bar.close()
+        except OSError as error:
+            raise StorageError(f"Could not write the latents to {folder}: {error}. Free some disk space.") from error
+        return cls(folder)
+
+    def rows(self, chosen: Sequence[int]) -> LatentBatch:
+        latents = torch.from_numpy(self.latents[list(chosen)].astype(np.float32))
+        pooled = torch.from_numpy(self.pooled[list(chosen)].astype(np.float32))
+        states = [
+            torch.from_numpy(self.tokens[self.offsets[r] : self.offsets[r + 1]].astype(np.float32)) for r in chosen
+        ]
+        return LatentBatch(latents, stack_features(states, pooled), [self.captions[r] for r in chosen])
+
+    def batch(self, index: int, size: int, seed: int = 0) -> LatentBatch:
+        """Batch `index` of an endless stream that visits every scene once an epoch, in an order fixed by the seed."""
+        per_epoch = max(1, len(self) // size)
+        epoch, place = divmod(index, per_epoch)
+        if self._order is None or self._order[0] != (epoch, seed):
+            order = torch.randperm(len(self), generator=step_generator(seed, epoch, 7))
+            self._order = ((epoch, seed), order)
+        return self.rows(self._order[1][place * size : (place + 1) * size].tolist())

@@ -1,0 +1,267 @@
+"""The training loop that every stage shares: accelerate, schedule, moving average, log, samples, resume.
+
+A stage is a `Task`. All randomness of step n comes from generators seeded with (seed, n, process), so a resumed run sees the
+batches and the noise that the uninterrupted one would have seen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from accelerate import Accelerator
+from diffusers.training_utils import EMAModel
+from PIL import Image
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from dalle.config import CheckpointError, SettingError
+from train.checkpoint import (
+    STATE_FILE,
+    load_state,
+    optimizer_tensors,
+    restore_optimizer,
+    save_state,
+    with_prefix,
+    without_prefix,
+)
+
+
+@dataclass
+class RunConfig:
+    """What every stage takes from its command line.
+
+    Attributes:
+        run: folder of the run: state, log.jsonl, samples/.
+        steps: optimiser steps in all; 0 where `minutes` alone bounds the run.
+        minutes: training time in all, summed over resumed sessions; 0 for no bound.
+        save_seconds: at most so much work is lost when the run is killed.
+        cooldown: share of the run over which the learning rate falls linearly to zero.
+    """
+
+    run: Path
+    preset: str = "small"
+    steps: int = 0
+    minutes: float = 0.0
+    batch_size: int = 16
+    seed: int = 0
+    warmup_steps: int = 100
+    cooldown: float = 0.3
+    clip: float = 1.0
+    ema_decay: float = 0.999
+    save_seconds: float = 60.0
+    sample_steps: int = 500
+    log_steps: int = 20
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        if self.steps <= 0 and self.minutes <= 0:
+            raise SettingError("Give the run an end: --steps or --minutes.")
+        if self.batch_size < 1:
+            raise SettingError("--batch-size must be at least 1.")
+
+
+def add_run_arguments(parser: argparse.ArgumentParser, stage: str, **defaults: object) -> None:
+    parser.add_argument("--preset", default="small", choices=("tiny", "small", "base"), help="size of the networks")
+    parser.add_argument("--run", type=Path, default=Path("runs") / stage, help="folder of state, log and samples")
+    parser.add_argument("--steps", type=int, default=0, help="optimiser steps in all")
+    parser.add_argument("--minutes", type=float, default=0.0, help="training time in all, over resumed sessions too")
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--warmup-steps", type=int, default=100)
+    parser.add_argument("--cooldown", type=float, default=0.3, help="share of the run with falling learning rate")
+    parser.add_argument("--clip", type=float, default=1.0, help="largest gradient norm")
+    parser.add_argument("--ema-decay", type=float, default=0.999)
+    parser.add_argument("--save-seconds", type=float, default=60.0, help="work lost at most when killed")
+    parser.add_argument("--sample-steps", type=int, default=500, help="a sample grid every so many steps")
+    parser.add_argument("--log-steps", type=int, default=20)
+    parser.add_argument("--resume", action="store_true", help="go on from the run folder's last state")
+    parser.set_defaults(**defaults)
+
+
+def run_config(arguments: argparse.Namespace) -> RunConfig:
+    return RunConfig(**{name: getattr(arguments, name) for name in RunConfig.__dataclass_fields__})
+
+
+def step_generator(seed: int, step: int, process: int = 0, device: str = "cpu") -> torch.Generator:
+    """The generator of one step's noise."""
+    mixed = (seed * 1_000_003 + step) * 8_191 + process
+    return torch.Generator(device).manual_seed(mixed % 2**63)
+
+
+class Task(Protocol):
+    """One stage: its modules, optimisers and what one step does."""
+
+    modules: dict[str, nn.Module]
+    optimizers: dict[str, torch.optim.Optimizer]
+    averaged: str  # name of the module whose moving average is sampled and exported
+
+    def step(self, step: int, progress: float) -> dict[str, Tensor | float]: ...
+    def sample(self) -> Image.Image: ...
+    def export(self) -> None: ...
+    def validate(self) -> dict[str, float]: ...
+
+
+def make_accelerator() -> Accelerator:
+    """bf16 where the processor multiplies it in hardware, else full precision."""
+    from dalle.hardware import supports_bf16
+
+    probe = "cuda" if torch.cuda.is_available() else "cpu"
+    return Accelerator(mixed_precision="bf16" if supports_bf16(probe) else "no")
+
+
+def schedule(step: int, progress: float, config: RunConfig) -> float:
+    """Warm-up, constant, linear fall: the factor on every learning rate, 0..1."""
+    warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
+    fall = min(1.0, (1.0 - progress) / config.cooldown) if config.cooldown > 0 else 1.0
+    return warm * max(0.0, fall)
+
+
+class Loop:
+    """Runs a task to its end; `state` is whole on disk at any moment."""
+
+    def __init__(self, task: Task, config: RunConfig, accelerator: Accelerator) -> None:
+        self.task, self.config, self.accelerator = task, config, accelerator
+        self.run = Path(config.run)
+        self.step = 0
+        self.seconds = 0.0
+        self.samples_seen = 0
+        self.base_rates = {name: [g["lr"] for g in opt.param_groups] for name, opt in task.optimizers.items()}
+        self.ema = EMAModel(
+            self._averaged().parameters(), decay=config.ema_decay, use_ema_warmup=True, inv_gamma=1.0, power=0.75
+        )
+        self.ema.to(accelerator.device)
+        state = self.run / STATE_FILE
+        if config.resume:
+            self._load(state)
+        elif state.exists():
+            raise CheckpointError(f"{self.run} already holds a run: add --resume to go on, or name another --run folder.")
+
+    def _averaged(self) -> nn.Module:
+        return self.accelerator.unwrap_model(self.task.modules[self.task.averaged])
+
+    @property
+    def progress(self) -> float:
+        """Share of the run that is done, by steps or by the clock, whichever is further."""
+        by_steps = self.step / self.config.steps if self.config.steps > 0 else 0.0
+        by_clock = self.seconds / (60 * self.config.minutes) if self.config.minutes > 0 else 0.0
+        return min(1.0, max(by_steps, by_clock))
+
+    def averaged_weights(self, work: Callable[[], None]) -> None:
+        """Does `work` with the moving average in place of the training weights."""
+        parameters = list(self._averaged().parameters())
+        self.ema.store(parameters)
+        self.ema.copy_to(parameters)
+        try:
+            work()
+        finally:
+            self.ema.restore(parameters)
+
+    def save(self) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        tensors: dict[str, Tensor] = {}
+        for name, module in self.task.modules.items():
+            tensors |= with_prefix(f"module/{name}", self.accelerator.unwrap_model(module).state_dict())
+        for name, optimizer in self.task.optimizers.items():
+            tensors |= with_prefix(f"optimizer/{name}", optimizer_tensors(optimizer))
+        tensors |= {f"ema/{index}": tensor for index, tensor in enumerate(self.ema.shadow_params)}
+        meta = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "samples_seen": self.samples_seen,
+            "ema_step": self.ema.optimization_step,
+            "preset": self.config.preset,
+            "seed": self.config.seed,
+        }
+        save_state(self.run / STATE_FILE, tensors, meta)
+
+    def _load(self, path: Path) -> None:
+        tensors, meta = load_state(path)
+        if (meta["preset"], meta["seed"]) != (self.config.preset, self.config.seed):
+            raise CheckpointError(
+                f"{path} is of preset {meta['preset']}, seed {meta['seed']}: resume with those, or use another --run folder."
+            )
+        for name, module in self.task.modules.items():
+            self.accelerator.unwrap_model(module).load_state_dict(without_prefix(f"module/{name}", tensors))
+        for name, optimizer in self.task.optimizers.items():
+            restore_optimizer(optimizer, without_prefix(f"optimizer/{name}", tensors))
+        shadows = without_prefix("ema", tensors)
+        self.ema.shadow_params = [shadows[str(i)].to(self.accelerator.device) for i in range(len(shadows))]
+        self.ema.optimization_step = meta["ema_step"]
+        self.step, self.seconds, self.samples_seen = meta["step"], meta["seconds"], meta["samples_seen"]
+
+    def log(self, row: dict[str, float]) -> None:
+        if self.accelerator.is_main_process:
+            self.run.mkdir(parents=True, exist_ok=True)
+            with open(self.run / "log.jsonl", "a", encoding="utf-8") as handle:
+                handle.write(json.dumps(row) + "\n")
+
+    def _sample_and_validate(self) -> None:
+        if not self.accelerator.is_main_process:
+            return
+
+        def work() -> None:
+            folder = self.run / "samples"
+            folder.mkdir(parents=True, exist_ok=True)
+            self.task.sample().save(folder / f"step-{self.step:07d}.png")
+            metrics = self.task.validate()
+            if metrics:
+                self.log({"step": self.step, "minutes": round(self.seconds / 60, 3), **metrics})
+
+        self.averaged_weights(work)
+
+    def fit(self) -> None:
+        """Trains to the end, then exports the averaged weights."""
+        config, task = self.config, self.task
+        per_step = config.batch_size * self.accelerator.num_processes
+        bar = tqdm(
+            total=config.steps or None,
+            initial=self.step,
+            disable=not self.accelerator.is_main_process,
+            unit="step",
+            mininterval=2,
+        )
+        saved = last = time.monotonic()
+        sums: dict[str, float] = {}
+        since, began = 0, time.monotonic()
+        while self.progress < 1.0:
+            factor = schedule(self.step, self.progress, config)
+            for name, optimizer in task.optimizers.items():
+                for group, rate in zip(optimizer.param_groups, self.base_rates[name], strict=True):
+                    group["lr"] = rate * factor
+            metrics = task.step(self.step, self.progress)
+            self.ema.step(self._averaged().parameters())
+            self.step += 1
+            self.samples_seen += per_step
+            now = time.monotonic()
+            self.seconds += now - last
+            last = now
+            since += 1
+            for name, value in metrics.items():
+                sums[name] = sums.get(name, 0.0) + float(value)
+            bar.update(1)
+            if self.step % config.log_steps == 0:
+                rate = since * per_step / max(1e-9, now - began)
+                means = {name: total / since for name, total in sums.items()}
+                row = {"step": self.step, "minutes": round(self.seconds / 60, 3), "samples_per_second": round(rate, 2)}
+                self.log(row | {"learning_rate_factor": round(factor, 4)} | {k: round(v, 6) for k, v in means.items()})
+                bar.set_postfix({k: f"{v:.4g}" for k, v in list(means.items())[:4]} | {"samples/s": f"{rate:.1f}"})
+                sums, since, began = {}, 0, now
+            if self.step % config.sample_steps == 0:
+                self._sample_and_validate()
+                last = time.monotonic()
+            if time.monotonic() - saved >= config.save_seconds:
+                self.save()
+                saved = last = time.monotonic()
+        bar.close()
+        self.save()
+        self._sample_and_validate()
+        if self.accelerator.is_main_process:
+            self.averaged_weights(task.export)

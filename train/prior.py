@@ -1,0 +1,218 @@
+"""Stage 2, `python -m train prior`: text and noise to latent by flow matching, or the textbook's one-step Gaussian prior.
+
+Flow matching with logit-normal times (Esser et al. 2024, arXiv:2403.03206) and text dropped at random for classifier-free guidance.
+Hidden matrices are trained with Muon (Jordan et al. 2024), everything else with AdamW.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from PIL import Image
+from torch import Tensor, nn
+
+from dalle.config import DEFAULT_GUIDANCE, DEFAULT_STEPS, PRESETS, CheckpointError, PriorConfig
+from dalle.hardware import supports_bf16
+from dalle.prior import PRIORS, FlowPrior, GaussianPrior, build_prior
+from dalle.sampling import draw_noise
+from dalle.text import TextEncoder, TextFeatures
+from dalle.vae import DalleVAE
+from train.data import SceneComposer, SpriteStore
+from train.latents import LatentBatch, LatentCache, LiveLatents
+from train.loop import Loop, RunConfig, add_run_arguments, make_accelerator, run_config, step_generator
+
+SAMPLE_PROMPTS = (
+    "a red apple",
+    "a grinning face",
+    "a cat",
+    "a blue car",
+    "a green tree",
+    "a slice of pizza",
+    "a sunflower",
+    "a rocket",
+    "a red heart",
+    "a house",
+    "a fish",
+    "a cup of coffee",
+    "a dog, 3d rendered style",
+    "a bicycle, flat style",
+    "an umbrella, glossy gradient style",
+    "a guitar, classic style",
+    "a penguin, soft shaded style",
+    "a yellow star on a blue background",
+    "two bananas",
+    "three cherries",
+    "a cat to the left of a tree",
+    "an owl above a book",
+    "a purple butterfly",
+    "a snowman at night",
+)
+"""Drawn with fixed noise at every interval of a run."""
+
+
+def flow_loss(prior: nn.Module, latents: Tensor, text: TextFeatures, generator: torch.Generator, dropout: float) -> Tensor:
+    """Mean squared error of the velocity e - x_0 at a logit-normal time, a value a sample: (B,)."""
+    count = len(latents)
+    t = torch.sigmoid(torch.randn(count, generator=generator)).to(latents.device)
+    noise = torch.randn(latents.shape, generator=generator).to(latents.device)
+    drop = (torch.rand(count, generator=generator) < dropout).to(latents.device)
+    t4 = t[:, None, None, None]
+    velocity = prior((1 - t4) * latents + t4 * noise, t, text, drop)
+    return (velocity.float() - (noise - latents)).pow(2).flatten(1).mean(1)
+
+
+def gaussian_loss(prior: nn.Module, latents: Tensor, text: TextFeatures) -> Tensor:
+    """Negative log-likelihood of the latent, up to a constant, a value a sample: (B,)."""
+    mean, logvar = prior(text)
+    return 0.5 * (logvar + (latents - mean).pow(2) * torch.exp(-logvar)).flatten(1).mean(1)
+
+
+def split_parameters(prior: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """(hidden matrices of the blocks, everything else)."""
+    matrices, others = [], []
+    for name, parameter in prior.named_parameters():
+        hidden = ".blocks." in name and parameter.ndim == 2 and not name.endswith("modulation")
+        (matrices if hidden else others).append(parameter)
+    return matrices, others
+
+
+class PriorTask:
+    averaged = "prior"
+
+    def __init__(
+        self,
+        source: LatentCache | LiveLatents,
+        validation: list[LatentBatch],
+        vae: DalleVAE,
+        encoder: TextEncoder,
+        config: RunConfig,
+        accelerator: Accelerator,
+        out: Path,
+        *,
+        kind: str = "flow",
+        matrix_rate: float = 0.02,
+        other_rate: float = 1e-3,
+        init: Path | None = None,
+    ) -> None:
+        self.source, self.validation, self.vae, self.config = source, validation, vae, config
+        self.accelerator, self.out = accelerator, out
+        self.preset: PriorConfig = dataclasses.replace(PRESETS[config.preset].prior, kind=kind, text_dim=encoder.dim)
+        torch.manual_seed(config.seed)
+        prior = PRIORS[kind].from_pretrained(init, torch_dtype=torch.float32) if init else build_prior(self.preset)
+        prior.train()
+        matrices, others = split_parameters(prior)
+        muon = torch.optim.Muon(matrices, lr=matrix_rate, momentum=0.95, weight_decay=0.0)
+        adamw = torch.optim.AdamW(others, lr=other_rate, betas=(0.9, 0.95), weight_decay=0.0)
+        self.wrapped, muon, adamw = accelerator.prepare(prior, muon, adamw)
+        self.modules: dict[str, nn.Module] = {"prior": prior}
+        self.optimizers = {"muon": muon, "adamw": adamw}
+        self.sample_text = encoder.encode(SAMPLE_PROMPTS).to(accelerator.device)
+        generators = [torch.Generator().manual_seed(1000 + i) for i in range(len(SAMPLE_PROMPTS))]
+        self.sample_noise = draw_noise(generators, accelerator.device)
+
+    @property
+    def prior(self) -> FlowPrior | GaussianPrior:
+        return self.modules["prior"]
+
+    def _losses(self, batch: LatentBatch, network: nn.Module, generator: torch.Generator, dropout: float) -> Tensor:
+        device = self.accelerator.device
+        latents, text = batch.latents.to(device), batch.text.to(device)
+        with self.accelerator.autocast():
+            if self.preset.kind == "gaussian":
+                return gaussian_loss(network, latents, text)
+            return flow_loss(network, latents, text, generator, dropout)
+
+    def step(self, step: int, progress: float) -> dict[str, Tensor | float]:
+        accelerator, config = self.accelerator, self.config
+        index = step * accelerator.num_processes + accelerator.process_index
+        generator = step_generator(config.seed, step, accelerator.process_index)
+        batch = self.source.batch(index, config.batch_size)
+        loss = self._losses(batch, self.wrapped, generator, self.preset.dropout_text).mean()
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad(set_to_none=True)
+        accelerator.backward(loss)
+        norm = accelerator.clip_grad_norm_(self.prior.parameters(), config.clip)
+        for optimizer in self.optimizers.values():
+            optimizer.step()
+        return {"loss": loss.detach(), "gradient_norm": norm}
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """The loss on held-out scenes, at the same times and noise every time."""
+        losses = [
+            self._losses(batch, self.prior, step_generator(99, place), 0.0) for place, batch in enumerate(self.validation)
+        ]
+        return {"val_loss": float(torch.cat(losses).mean())}
+
+    @torch.no_grad()
+    def sample(self) -> Image.Image:
+        from dalle.images import grid, over, to_pil
+
+        pictures = []
+        for row in range(0, len(SAMPLE_PROMPTS), 8):
+            with self.accelerator.autocast():
+                *_, latents = self.prior.trajectory(
+                    self.sample_noise[row : row + 8], self.sample_text[row : row + 8], DEFAULT_STEPS, DEFAULT_GUIDANCE
+                )
+                pictures += to_pil(self.vae.from_latents(latents).cpu())
+        return grid([over(picture) for picture in pictures], columns=6, labels=list(SAMPLE_PROMPTS))
+
+    def export(self) -> None:
+        half = type(self.prior).from_config(self.prior.config)
+        half.load_state_dict(self.prior.state_dict())
+        half.half().save_pretrained(self.out)
+
+
+def file_hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m train prior", description=__doc__.splitlines()[0])
+    add_run_arguments(parser, "prior", batch_size=128, sample_steps=200, log_steps=10)
+    parser.add_argument("--data", type=Path, default=Path("data/sprites"), help="folder made by `python -m train data`")
+    parser.add_argument("--vae", type=Path, default=Path("runs/autoencoder/vae"), help="weights of stage 1")
+    parser.add_argument("--kind", default="flow", choices=sorted(PRIORS), help="flow matching, or the one-step lesson")
+    parser.add_argument("--out", type=Path, default=None, help="where the weights go (default: RUN/prior)")
+    parser.add_argument("--init", type=Path, default=None, help="start warm from these weights")
+    parser.add_argument("--text-encoder", default="minilm", help="minilm, a folder or a Hub id of a transformers encoder")
+    parser.add_argument("--cache", type=int, default=None, help="scenes to encode beforehand; 0: live (default on a GPU)")
+    parser.add_argument("--matrix-rate", type=float, default=0.02, help="learning rate of Muon")
+    parser.add_argument("--learning-rate", type=float, default=1e-3, help="learning rate of AdamW")
+    arguments = parser.parse_args(argv)
+    config = run_config(arguments)
+    accelerator = make_accelerator()
+    weights = arguments.vae / "diffusion_pytorch_model.safetensors"
+    if not weights.exists():
+        raise CheckpointError(f"No autoencoder at {arguments.vae}: run `python -m train autoencoder` first, or name --vae.")
+    device = accelerator.device
+    dtype = torch.bfloat16 if supports_bf16(device.type) else torch.float32
+    vae = DalleVAE.from_pretrained(arguments.vae, torch_dtype=dtype).to(device, memory_format=torch.channels_last)
+    encoder = TextEncoder.load(arguments.text_encoder, device.type)
+    store = SpriteStore.open(arguments.data)
+    live = LiveLatents(SceneComposer(store, split="train", seed=config.seed), vae, encoder, device)
+    count = arguments.cache if arguments.cache is not None else (0 if device.type == "cuda" else 40_000)
+    fingerprint = f"{file_hash(weights)} {config.seed} {encoder.name}"
+    source = LatentCache.build(config.run / "latents", live, count, fingerprint) if count else live
+    held_out = LiveLatents(SceneComposer(store, split="val", seed=1), vae, encoder, device)
+    validation = [held_out.batch(i, 64) for i in range(1 if config.preset == "tiny" else 6)]
+    task = PriorTask(
+        source,
+        validation,
+        vae,
+        encoder,
+        config,
+        accelerator,
+        arguments.out or config.run / "prior",
+        kind=arguments.kind,
+        matrix_rate=arguments.matrix_rate,
+        other_rate=arguments.learning_rate,
+        init=arguments.init,
+    )
+    Loop(task, config, accelerator).fit()
+    return 0
