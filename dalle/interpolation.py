@@ -44,12 +44,16 @@ def mix_noise(noises: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
 
 
 def mix_text(texts: Sequence[TextFeatures], weights: Sequence[float]) -> TextFeatures:
-    """A mixture of prompts, each given as features of one row, as one row.
+    """A mixture of prompts, each given as features of one row, as one row; weights are at least 0, and one is above.
 
     The image attends to the tokens of all prompts at once, with log(weight) added to the attention logits. So a weight of 1
     is that prompt exactly, the path between two prompts is smooth, and mixing a prompt with itself changes nothing. The
     pooled vectors are averaged on the sphere.
     """
+    pairs = [(text, weight) for text, weight in zip(texts, weights, strict=True) if weight > 0]
+    texts, weights = [text for text, _ in pairs], [weight for _, weight in pairs]
+    if len(texts) == 1:
+        return texts[0]
     tokens = torch.cat([text.tokens for text in texts], dim=1)
     logs = [torch.tensor(float(weight)).log() for weight in weights]
     bias = torch.cat([text.bias + log.to(text.bias) for text, log in zip(texts, logs, strict=True)], dim=1)

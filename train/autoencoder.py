@@ -62,7 +62,8 @@ class Objective(nn.Module):
         z = mean + std * torch.randn(mean.shape, generator=generator).to(mean)
         if turn is not None:
             z, pixels = turn(z), turn(pixels)
-        sigma = self.noise * torch.rand(len(z), 1, 1, 1, generator=generator).to(z)
+        # In units of the latent's own spread, so that the encoder can't escape the noise by growing its latents.
+        sigma = self.noise * z.detach().std() * torch.rand(len(z), 1, 1, 1, generator=generator).to(z)
         z = z + sigma * torch.randn(z.shape, generator=generator).to(z)
         found = self.vae.decode(z).sample.float()
         reconstruction = two_scale(found, pixels)
@@ -203,7 +204,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--learning-rate", type=float, default=7e-4)
     parser.add_argument("--adversarial-share", type=float, default=0.4, help="last part of the run, with the adversary")
     parser.add_argument("--adversarial-weight", type=float, default=0.01)
-    parser.add_argument("--latent-noise", type=float, default=0.2, help="upper bound of the noise added before decoding")
+    parser.add_argument("--latent-noise", type=float, default=0.2, help="upper bound of the noise added before decoding, in units of the latent's spread")
     arguments = parser.parse_args(argv)
     config = run_config(arguments)
     accelerator = make_accelerator()

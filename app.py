@@ -1,0 +1,48 @@
+"""Starts the playground: the page first, the model in the background. `python app.py --help` lists the options."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from dalle.config import DEFAULT_MODEL
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Serve the text-to-picture playground.")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="a checkpoint folder or a Hub id (default: %(default)s)")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: %(default)s")
+    parser.add_argument(
+        "--host",
+        default=os.environ.get("GRADIO_SERVER_NAME") or ("0.0.0.0" if os.environ.get("SPACE_ID") else "127.0.0.1"),
+        help="address to listen on; 0.0.0.0 lets other machines in (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--port", type=int, default=int(os.environ.get("GRADIO_SERVER_PORT") or 7860), help="default: %(default)s"
+    )
+    return parser.parse_args(arguments)
+
+
+def main() -> None:
+    options = parse_arguments()
+    # Read by gradio when it is imported.
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+
+    from dalle.engine import Engine
+    from ui.layout import PageSettings, build_demo, serve
+    from ui.outbox import claim_cache
+
+    settings = PageSettings()
+    claim_cache(settings.keep_seconds)
+    engine = Engine(options.model, device=options.device)
+    demo = build_demo(engine, settings)
+    engine.load_in_background()
+    try:
+        serve(demo, host=options.host, port=options.port)
+    except OSError as error:
+        sys.exit(f"Can't serve on {options.host}:{options.port} ({error}). Choose another port with --port.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""`python -m benchmarks`: speed and memory of a checkpoint on this machine, medians, as one Markdown table."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from dalle.config import DEFAULT_MODEL, DEFAULT_STEPS
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass
+class Result:
+    name: str
+    value: float
+    unit: str
+    limit: float
+
+    @property
+    def holds(self) -> bool:
+        return self.value <= self.limit
+
+
+def median_ms(work: Callable[[], object], runs: int) -> float:
+    work()
+    times = []
+    for _ in range(runs):
+        began = time.perf_counter()
+        work()
+        times.append(1000 * (time.perf_counter() - began))
+    return statistics.median(times)
+
+
+def processor() -> str:
+    """Name of the processor, as the system tells it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def resident_mb(pid: int | str = "self") -> float:
+    """Resident memory of a process in MB (Linux)."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    return int(status.split("VmRSS:")[1].split()[0]) / 1000
+
+
+def model_speed(model: str, runs: int) -> list[Result]:
+    """What the model itself needs, through the engine that the page uses."""
+    import torch
+
+    from dalle.engine import Engine, GenerateRequest, InterpolateRequest
+
+    engine = Engine(model, "cpu")
+    engine.load()
+    pipeline = engine.wait()
+
+    def picture(steps: int | None) -> None:
+        for _ in engine.generate(GenerateRequest("a red apple", 1, 1, steps)):
+            pass
+
+    def frames(count: int) -> None:
+        path = engine.interpolate(InterpolateRequest("a cat", "a dog", 1, 2))
+        for _ in range(count):
+            next(path)
+
+    latents = torch.randn(1, 8, 16, 16)
+    return [
+        Result("decoder alone", median_ms(lambda: pipeline.decode_latents(latents), runs), "ms", 60),
+        Result("one picture, one step", median_ms(lambda: picture(1), runs), "ms", 250),
+        Result(f"one picture, {DEFAULT_STEPS} steps (default)", median_ms(lambda: picture(None), runs), "ms", 1000),
+        Result("first five frames of a path", median_ms(lambda: frames(5), max(3, runs // 4)), "ms", 3000),
+        Result("all 33 frames of a path", median_ms(lambda: frames(33), 1), "ms", float("inf")),
+    ]
+
+
+def page_start(model: str, port: int) -> list[Result]:
+    """Seconds from starting app.py to a page and to a loaded model, and its memory after a picture."""
+    from gradio_client import Client
+
+    began = time.perf_counter()
+    command = [sys.executable, "app.py", "--model", model, "--port", str(port), "--device", "cpu"]
+    app = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        url = f"http://127.0.0.1:{port}/"
+        while True:
+            try:
+                urllib.request.urlopen(url, timeout=1).read()
+                break
+            except (urllib.error.URLError, OSError):
+                if app.poll() is not None or time.perf_counter() - began > 60:
+                    raise SystemExit(f"app.py did not start with {model}.") from None
+                time.sleep(0.05)
+        reachable = time.perf_counter() - began
+        client = Client(url, verbose=False)
+        while True:
+            try:
+                client.predict("a red apple", api_name="/judge")
+                break
+            except Exception:
+                if time.perf_counter() - began > 120:
+                    raise
+                time.sleep(0.1)
+        ready = time.perf_counter() - began
+        client.predict("a red apple", api_name="/generate")
+        memory = resident_mb(app.pid)
+    finally:
+        app.terminate()
+        app.wait(10)
+    return [
+        Result("page reachable", reachable, "s", 10),
+        Result("model ready", ready, "s", 20),
+        Result("resident memory after drawing", memory, "MB", 1500),
+    ]
+
+
+def table(results: list[Result], facts: str) -> str:
+    lines = ["| what | median | at most | holds |", "| --- | --- | --- | --- |"]
+    for r in results:
+        digits = 1 if r.unit == "s" else 0
+        limit = "" if r.limit == float("inf") else f"{r.limit:g} {r.unit}"
+        holds = "" if not limit else "yes" if r.holds else "**no**"
+        lines.append(f"| {r.name} | {r.value:.{digits}f} {r.unit} | {limit} | {holds} |")
+    return "\n".join(lines) + f"\n\n{facts}\n"
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--model", default=DEFAULT_MODEL)
+    parser.add_argument("--runs", type=int, default=15)
+    parser.add_argument("--port", type=int, default=7999)
+    parser.add_argument("--out", type=Path, default=None, help="write the table here (.md), and .json beside it")
+    parser.add_argument("--no-page", action="store_true", help="the model alone")
+    parser.add_argument("--slider", action="store_true", help="the slider in headless Chromium too (needs playwright)")
+    arguments = parser.parse_args(argv)
+    results = [] if arguments.no_page else page_start(arguments.model, arguments.port)
+    results += model_speed(arguments.model, arguments.runs)
+    if arguments.slider:
+        from benchmarks.slider import slider_response
+
+        results += [Result(name, value, "ms", limit) for name, value, limit in slider_response(arguments.model, arguments.port)]
+    import torch
+
+    from dalle.hardware import supports_bf16
+
+    kind = "bfloat16" if supports_bf16("cpu") else "float32"
+    facts = f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}, {kind}, medians of {arguments.runs} runs."
+    text = table(results, facts)
+    print(text)
+    if arguments.out is not None:
+        arguments.out.with_suffix(".md").write_text(text, encoding="utf-8")
+        rows = [r.__dict__ | {"limit": None if r.limit == float("inf") else r.limit} for r in results]
+        arguments.out.with_suffix(".json").write_text(json.dumps({"facts": facts, "rows": rows}, indent=2) + "\n")
+    return 0 if all(r.holds for r in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,187 @@
+"""An engine that draws circles: the interface of `dalle.engine.Engine` with known answers and a known pace."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from PIL import Image, ImageDraw
+
+from dalle.config import (
+    DEFAULT_GUIDANCE,
+    DEFAULT_STEPS,
+    IMAGE_SIZE,
+    MAX_GUIDANCE,
+    MAX_IMAGES,
+    MAX_SEED,
+    MAX_STEPS,
+    STYLES,
+    Cancelled,
+    NotReadyError,
+    PromptError,
+    RefusedError,
+    SettingError,
+)
+from dalle.engine import EngineStatus, Frame, GenerateRequest, InterpolateRequest, Picture, StepProgress
+from dalle.judge import Judgement
+
+MAX_CHARACTERS = 200
+CARD = "Drawn by a test. ![badge](https://elsewhere.example/badge.svg)"
+KNOWN = ("a red apple", "a green apple", "a cat", "a dog", "a yellow star")
+
+
+class FakeEngine:
+    """Deterministic: a picture's colour follows from its seed, a frame's from its place.
+
+    `delay` is the time of a step in seconds; a run halts after its `pause_at`-th step for as long as that is set.
+    `steps_done` counts the steps of all runs, `active` the runs at work, so that a test can see whether work goes on.
+    The prompt "crash" raises an error that no user should see.
+    """
+
+    def __init__(self, delay: float = 0.0, ready: bool = True) -> None:
+        self.delay = delay
+        self.pause_at: int | None = None
+        self.steps_done = 0
+        self.active = 0
+        self.most_active = 0
+        self.styles = tuple(STYLES)
+        self._lock = threading.Lock()
+        self._status = EngineStatus(
+            "ready" if ready else "loading", "" if ready else "Loading the weights.", "cpu", "tests/fake"
+        )
+
+    @property
+    def status(self) -> EngineStatus:
+        return self._status
+
+    def become(self, state: str, message: str = "") -> None:
+        self._status = EngineStatus(state, message, "cpu", "tests/fake")  # type: ignore[arg-type]
+
+    def card(self) -> str | None:
+        return CARD
+
+    def judge(self, prompt: str, style: str | None = None) -> Judgement:
+        self._ready()
+        words = set(self._clean(prompt).split())
+        overlap = sorted(KNOWN, key=lambda caption: -len(words & set(caption.split())))
+        share = len(words & set(overlap[0].split())) / len(words | set(overlap[0].split()))
+        kind = "known" if share == 1 else "close" if share > 0.4 else "unsure" if share > 0.1 else "unknown"
+        return Judgement(
+            score=share,
+            verdict=kind,
+            reason=f"Judged {len(words)} words.",
+            nearest=tuple((caption, share) for caption in overlap[:3]),
+            unused=(),
+            language=None,
+            threshold=0.2,
+        )
+
+    def generate(
+        self, request: GenerateRequest, cancel: threading.Event | None = None
+    ) -> Iterator[StepProgress | Picture]:
+        self._ready()
+        prompt = self._clean(request.prompt)
+        steps = DEFAULT_STEPS if request.num_inference_steps is None else request.num_inference_steps
+        guidance = DEFAULT_GUIDANCE if request.guidance_scale is None else request.guidance_scale
+        self._within("number of pictures", request.num_images, 1, MAX_IMAGES)
+        self._within("number of steps", steps, 1, MAX_STEPS)
+        self._within("guidance", guidance, 0, MAX_GUIDANCE)
+        seed = 0 if request.seed is None else request.seed
+        self._within("seed", seed, 0, MAX_SEED)
+        if prompt == "crash":
+            raise RuntimeError(f"secret: {prompt}")
+        judgement = self.judge(prompt)
+        if request.strict and judgement.refused:
+            raise RefusedError("Strict mode: this prompt would not be drawn well.", judgement)
+        settings = {
+            "num_inference_steps": steps,
+            "guidance_scale": guidance,
+            "style": request.style,
+            "model": "tests/fake",
+        }
+        return self._generate(request, seed, steps, settings, cancel)
+
+    def _generate(
+        self, request: GenerateRequest, seed: int, steps: int, settings: dict, cancel: threading.Event | None
+    ) -> Iterator[StepProgress | Picture]:
+        with self._at_work():
+            for index in range(request.num_images):
+                for step in range(1, steps + 1):
+                    self._step(cancel, index * steps + step)
+                    yield StepProgress(index, step, steps)
+                own = (seed + index) % 2**32
+                picture = disc((own * 47 % 256, own * 91 % 256, own * 13 % 256))
+                yield Picture(picture, index, request.prompt, own, steps * self.delay, 0.5, settings)
+
+    def interpolate(self, request: InterpolateRequest, cancel: threading.Event | None = None) -> Iterator[Frame]:
+        self._ready()
+        for prompt in (request.prompt_a, request.prompt_b):
+            self._clean(prompt)
+        self._within("number of frames", request.frames, 2, 65)
+        return self._interpolate(request, cancel)
+
+    def _interpolate(self, request: InterpolateRequest, cancel: threading.Event | None) -> Iterator[Frame]:
+        with self._at_work():
+            for order, index in enumerate(coarse_to_fine(request.frames)):
+                self._step(cancel, order)
+                position = index / (request.frames - 1)
+                colour = (round(255 * position), 0, round(255 * (1 - position)))
+                yield Frame(order, index, position, disc(colour), request.frames)
+
+    def _ready(self) -> None:
+        if self._status.state != "ready":
+            raise NotReadyError(self._status.message)
+
+    def _clean(self, prompt: str) -> str:
+        if not prompt.strip():
+            raise PromptError("The prompt is empty. Describe a picture.")
+        if not any(character.isalpha() for character in prompt):
+            raise PromptError("The prompt has no words, only symbols.")
+        if len(prompt) > MAX_CHARACTERS:
+            raise PromptError(f"The prompt is too long: at most {MAX_CHARACTERS} characters.")
+        return prompt.strip().lower()
+
+    def _within(self, name: str, value: float, low: float, high: float) -> None:
+        if not low <= value <= high:
+            raise SettingError(f"The {name} must be {low} to {high}, not {value:g}.")
+
+    def _step(self, cancel: threading.Event | None, number: int) -> None:
+        while True:
+            if cancel is not None and cancel.is_set():
+                raise Cancelled("Stopped.")
+            if self.pause_at is None or number <= self.pause_at:
+                break
+            time.sleep(0.01)
+        time.sleep(self.delay)
+        self.steps_done += 1
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        with self._lock:
+            self.active += 1
+            self.most_active = max(self.most_active, self.active)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.active -= 1
+
+
+def disc(colour: tuple[int, int, int]) -> Image.Image:
+    """A disc on transparency."""
+    image = Image.new("RGBA", (IMAGE_SIZE, IMAGE_SIZE), (0, 0, 0, 0))
+    ImageDraw.Draw(image).ellipse((40, 40, 216, 216), fill=(*colour, 255))
+    return image
+
+
+def coarse_to_fine(count: int) -> list[int]:
+    """All of range(count), first in strides of a quarter of the path, then of an eighth ..."""
+    order: list[int] = []
+    stride = max(1, (count - 1) // 4)
+    while True:
+        order += [index for index in range(0, count, stride) if index not in order]
+        if stride == 1:
+            return order
+        stride = max(1, stride // 2)

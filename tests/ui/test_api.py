@@ -1,0 +1,118 @@
+"""The endpoints as other programs see them, through gradio's own client over loopback."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+from gradio_client import Client
+from gradio_client.exceptions import AppError
+from PIL import Image
+
+from dalle.images import read_png_metadata
+from tests.ui.conftest import served
+from tests.ui.fake_engine import FakeEngine
+
+
+@pytest.fixture
+def client(site, tmp_path) -> Client:
+    return Client(site.url, verbose=False, download_files=tmp_path)
+
+
+def test_only_the_three_endpoints_are_named_and_typed(client):
+    endpoints = client.view_api(return_format="dict")["named_endpoints"]
+    assert set(endpoints) == {"/generate", "/interpolate", "/judge"}
+    types = {p["parameter_name"]: p["type"].get("type") for p in endpoints["/generate"]["parameters"]}
+    assert types["prompt"] == "string" and types["num_images"] == "integer" and types["strict"] == "boolean"
+    assert endpoints["/generate"]["returns"][0]["python_type"]["type"] == "list[filepath]"
+    assert endpoints["/interpolate"]["returns"][0]["python_type"]["type"] == "filepath"
+    assert all(endpoint["description"] for endpoint in endpoints.values())
+
+
+def test_generate_returns_files_seeds_and_records(client):
+    files, seeds, records = client.predict("a red apple", 3, 4294967295, 4, 2.5, "flat", api_name="/generate")
+    assert seeds == [4294967295, 0, 1]
+    assert [record["seed"] for record in records] == seeds
+    assert records[0]["settings"]["style"] == "flat" and records[0]["settings"]["num_inference_steps"] == 4
+    for file, seed in zip(files, seeds, strict=True):
+        with Image.open(file) as image:
+            assert image.format == "PNG" and image.mode == "RGBA" and image.size == (256, 256)
+        metadata = read_png_metadata(file)
+        assert metadata["prompt"] == "a red apple" and int(metadata["seed"]) == seed
+        assert json.loads(metadata["settings"])["guidance_scale"] == 2.5
+
+
+def test_defaults_suffice(client):
+    files, seeds, _ = client.predict(prompt="a cat", api_name="/generate")
+    assert len(files) == len(set(seeds)) == 4
+
+
+def test_interpolate_returns_an_animation(client):
+    file = client.predict("a cat", "a dog", 1, 2, 5, api_name="/interpolate")
+    assert Path(file).name == "a-cat-to-a-dog.webp"
+    with Image.open(file) as animation:
+        assert animation.format == "WEBP" and animation.n_frames == 5
+        red = [animation.seek(index) or animation.convert("RGB").getpixel((128, 128))[0] for index in range(5)]
+    assert red == sorted(red) and red[0] < 40 and red[-1] > 215
+
+
+def test_judge_returns_a_verdict(client):
+    verdict = client.predict("a green apple", api_name="/judge")
+    assert verdict["verdict"] == "known" and verdict["score"] == 1 and verdict["refused"] is False
+    assert verdict["nearest"][0]["caption"] == "a green apple"
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "arguments", "message"),
+    [
+        ("/generate", {"prompt": ""}, "empty"),
+        ("/generate", {"prompt": "🍎"}, "no words"),
+        ("/generate", {"prompt": "x" * 100_000}, "at most 200"),
+        ("/generate", {"prompt": 5}, "must be text"),
+        ("/generate", {"prompt": "a cat", "num_images": 10**12}, "1 to 9"),
+        ("/generate", {"prompt": "a cat", "num_images": "all"}, "number of pictures"),
+        ("/generate", {"prompt": "a cat", "seed": -1}, "seed"),
+        ("/generate", {"prompt": "a cat", "num_inference_steps": 10**6}, "1 to 100"),
+        ("/generate", {"prompt": "a cat", "guidance_scale": 1e308}, "0 to 15"),
+        ("/generate", {"prompt": "a cat", "style": "../../etc"}, "no such style"),
+        ("/generate", {"prompt": "zyx", "strict": True}, "Strict"),
+        ("/interpolate", {"prompt_a": "a cat", "prompt_b": ""}, "empty"),
+        ("/interpolate", {"prompt_a": "a cat", "prompt_b": "a dog", "frames": 10**6}, "2 to 65"),
+        ("/judge", {"prompt": ["a cat"]}, "must be text"),
+        ("/judge", {"prompt": "\t"}, "empty"),
+    ],
+)
+def test_bad_input_gets_a_sentence(client, endpoint, arguments, message):
+    with pytest.raises(AppError, match=message) as caught:
+        client.predict(**arguments, api_name=endpoint)
+    assert "Traceback" not in str(caught.value)
+
+
+def test_an_unexpected_error_tells_nothing_and_logs_no_prompt(client, caplog, capfd):
+    with caplog.at_level(logging.ERROR), pytest.raises(AppError, match="went wrong") as caught:
+        client.predict("crash", api_name="/generate")
+    assert "secret" not in str(caught.value)
+    printed = capfd.readouterr()
+    assert "RuntimeError" in caplog.text
+    assert "secret: crash" not in caplog.text + printed.out + printed.err
+
+
+def test_a_caller_waits_for_the_model(cache_folder, tmp_path):
+    engine = FakeEngine(ready=False)
+    with served(engine) as site:
+        job = Client(site.url, verbose=False, download_files=tmp_path).submit("a cat", 1, api_name="/generate")
+        assert not job.done()
+        engine.become("ready")
+        assert len(job.result(timeout=30)[0]) == 1
+        engine.become("failed", "The checkpoint is truncated.")
+        with pytest.raises(AppError, match="truncated"):
+            Client(site.url, verbose=False).predict("a cat", api_name="/generate")
+
+
+def test_files_outside_the_cache_are_not_served(site):
+    import httpx
+
+    for path in ("/etc/passwd", str(Path(__file__).resolve()), "app.py", "pyproject.toml"):
+        assert httpx.get(f"{site.url}/gradio_api/file={path}").status_code in (403, 404)

@@ -1,0 +1,200 @@
+"""The handlers without a page: every ending is a state that the page can show."""
+
+from __future__ import annotations
+
+import logging
+from types import SimpleNamespace
+from typing import Any
+
+import gradio as gr
+import pytest
+
+from tests.ui.fake_engine import FakeEngine
+from ui import verdict
+from ui.about import card_text
+from ui.generate import Generate
+from ui.interpolate import Interpolate, is_level
+from ui.layout import status_line
+from ui.outbox import Outbox
+from ui.runs import Runs
+from ui.settings import PageSettings
+
+ME = SimpleNamespace(session_hash="me")
+
+
+def generate(engine: FakeEngine, **changes: Any) -> list[tuple[Any, Any, Any]]:
+    handlers = Generate(engine, Runs(), Outbox(gr.HTML()))
+    values: dict[str, Any] = {
+        "prompt": "a red apple",
+        "num_images": 2,
+        "seed": 5,
+        "lock_seed": True,
+        "num_inference_steps": 3,
+        "guidance_scale": 3.0,
+        "style": "any",
+        "strict": False,
+    } | changes
+    ticket, _ = handlers.begin(values["prompt"], values["num_images"], ME)
+    return list(handlers.draw(ticket, **values, request=ME))
+
+
+def interpolate(engine: FakeEngine, **changes: Any) -> list[tuple[Any, ...]]:
+    handlers = Interpolate(engine, Runs(), Outbox(gr.HTML()), PageSettings())
+    values: dict[str, Any] = {
+        "prompt_a": "a cat",
+        "prompt_b": "a dog",
+        "seed_a": 1,
+        "seed_b": 2,
+        "style": "any",
+    } | changes
+    ticket, _ = handlers.begin(values["prompt_a"], values["prompt_b"], ME)
+    return list(handlers.prepare(ticket, **values, request=ME))
+
+
+def test_pictures_come_one_by_one_and_can_be_made_again():
+    updates = generate(FakeEngine())
+    counts = [len(wall["pictures"]) for wall, _, _ in updates]
+    assert counts == sorted(counts) and {1, 2} <= set(counts)
+    last = updates[-1][0]
+    assert last["state"] == "done"
+    assert [picture["seed"] for picture in last["pictures"]] == [5, 6]
+    _, opinion, seed = updates[0]
+    assert opinion["state"] == "judged" and seed == "5"
+
+
+def test_an_unlocked_seed_is_drawn_and_shown():
+    seeds = {generate(FakeEngine(), lock_seed=False, seed=5)[0][2] for _ in range(5)}
+    assert len(seeds) > 1
+    assert generate(FakeEngine(), lock_seed=True, seed="")[0][2].isdecimal()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"prompt": ""}, "empty"),
+        ({"prompt": " \t "}, "empty"),
+        ({"prompt": None}, "empty"),
+        ({"prompt": "🍎🍎"}, "no words"),
+        ({"prompt": "a" * 1000}, "too long"),
+        ({"prompt": 7}, "must be text"),
+        ({"num_images": 0}, "1 to 9"),
+        ({"num_images": 10**9}, "1 to 9"),
+        ({"num_images": "many"}, "number of pictures"),
+        ({"num_inference_steps": 101}, "1 to 100"),
+        ({"guidance_scale": -1}, "0 to 15"),
+        ({"guidance_scale": float("nan")}, "guidance"),
+        ({"seed": -1}, "seed"),
+        ({"seed": 2**32}, "seed"),
+        ({"style": "cubist"}, "no such style"),
+        ({"prompt": "qqq zzz", "strict": True}, "Strict"),
+    ],
+)
+def test_bad_input_is_answered_on_the_wall(changes, message):
+    engine = FakeEngine()
+    wall = generate(engine, **changes)[-1][0]
+    assert wall["state"] == "error" and message in wall["message"]
+    assert engine.steps_done == 0
+
+
+def test_a_refusal_comes_with_its_verdict():
+    _, opinion, _ = generate(FakeEngine(), prompt="qqq zzz", strict=True)[-1]
+    assert opinion["verdict"] == "unknown" and len(opinion["nearest"]) == 3
+
+
+def test_an_unexpected_error_tells_nothing_and_logs_no_prompt(caplog):
+    with caplog.at_level(logging.ERROR):
+        wall = generate(FakeEngine(), prompt="crash")[-1][0]
+    assert wall["state"] == "error" and "secret" not in wall["message"]
+    assert "RuntimeError" in caplog.text and "fake_engine.py" in caplog.text
+    assert "secret: crash" not in caplog.text
+
+
+def test_stop_ends_a_run_at_the_next_step():
+    engine = FakeEngine()
+    handlers = Generate(engine, Runs(), Outbox(gr.HTML()))
+    ticket, _ = handlers.begin("a cat", 9, ME)
+    updates = handlers.draw(ticket, "a cat", 9, 1, True, 50, 3.0, "any", False, ME)
+    for wall, _, _ in updates:
+        if len(wall["pictures"]) == 2:
+            done = engine.steps_done
+            handlers.stop(ME)
+    assert wall["state"] == "stopped" and wall["message"] == "Stopped after 2 of 9 pictures"
+    assert engine.steps_done == done and engine.active == 0
+
+
+def test_a_visitor_who_goes_away_stops_the_engine():
+    engine = FakeEngine()
+    handlers = Generate(engine, Runs(), Outbox(gr.HTML()))
+    ticket, _ = handlers.begin("a cat", 9, ME)
+    updates = handlers.draw(ticket, "a cat", 9, 1, True, 50, 3.0, "any", False, ME)
+    next(update for update in updates if len(update[0]["pictures"]) == 1)
+    updates.close()  # what gradio does with the handler of a closed connection
+    assert engine.active == 0
+
+
+def test_a_stopped_or_foreign_ticket_draws_nothing():
+    engine = FakeEngine()
+    handlers = Generate(engine, Runs(), Outbox(gr.HTML()))
+    ticket, _ = handlers.begin("a cat", 1, ME)
+    values = ("a cat", 1, 1, True, 1, 3.0, "any", False)
+    assert list(handlers.draw(ticket, *values, SimpleNamespace(session_hash="you"))) == []
+    assert handlers.stop(ME)["state"] == "stopped"
+    assert list(handlers.draw(ticket, *values, ME)) == []
+    assert engine.steps_done == 0
+
+
+def test_a_failed_model_is_told():
+    engine = FakeEngine()
+    engine.become("failed", "The checkpoint is truncated: fetch it again.")
+    assert generate(engine)[-1][0]["message"] == "The checkpoint is truncated: fetch it again."
+    assert "truncated" in status_line(engine.status)
+
+
+def test_frames_come_coarse_to_fine_with_both_animations():
+    updates = interpolate(FakeEngine())
+    first_frames = next(path["frames"] for path, *_ in updates if path["frames"])
+    assert set(first_frames) == {"0", "8", "16", "24", "32"}
+    path = updates[-1][0]
+    assert path["state"] == "done" and set(map(int, path["frames"])) == set(range(33))
+    assert all(source.startswith("data:image/webp;base64,") for source in path["frames"].values())
+    assert set(path["exports"]) == {"loop", "pingpong"}
+    assert updates[0][3:] == ("1", "2")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"prompt_a": ""}, "empty"), ({"prompt_b": "🐶"}, "no words"), ({"seed_b": 1.5}, "whole number")],
+)
+def test_bad_input_is_answered_on_the_path(changes, message):
+    path = interpolate(FakeEngine(), **changes)[-1][0]
+    assert path["state"] == "error" and message in path["message"]
+
+
+def test_levels():
+    assert [count for count in range(70) if is_level(count)] == [5, 9, 17, 33, 65]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "state"), [("", "empty"), ("a cat", "judged"), ("🍎", "error"), (None, "empty"), (["x"], "error")]
+)
+def test_verdicts(prompt, state):
+    assert verdict.judge_prompt(FakeEngine(), prompt)["state"] == state
+
+
+def test_the_judge_waits_for_the_model():
+    engine = FakeEngine(ready=False)
+    assert verdict.judge_prompt(engine, "a cat")["state"] == "waiting"
+    engine.become("failed", "No weights.")
+    assert verdict.judge_prompt(engine, "a cat") == {"state": "absent", "message": "No weights."}
+
+
+def test_the_status_line_is_escaped():
+    engine = FakeEngine()
+    engine.become("failed", "<script>alert(1)</script>")
+    assert "<script>" not in status_line(engine.status)
+
+
+def test_a_card_loads_nothing():
+    card = card_text('Text ![a](https://x.example/a.svg) ![b][c] <IMG src="https://x.example/b"> end')
+    assert "Text" in card and "end" in card and "x.example" not in card
+    assert card_text(None) == ""

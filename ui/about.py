@@ -1,0 +1,71 @@
+"""The About tab: what this is and isn't for, what stays private, and the checkpoint's own card."""
+
+from __future__ import annotations
+
+import re
+
+import gradio as gr
+
+from ui.settings import PageSettings
+
+MAX_CARD_CHARACTERS = 200_000
+
+ABOUT = """
+## What this is
+
+A small text-to-picture model and the page to play with it. A language model turns your words into numbers, a second
+network turns these and some noise into a compact picture code, and a decoder paints the code: 256 by 256 pixels, with
+transparency, so that a drawing can be used as a sticker, an icon or a game sprite right away.
+
+**Generate** draws up to nine pictures of a sentence. The same words, seed and settings give the same picture again; all
+of them are written into the PNG that you save. **Interpolate** walks from one prompt to another inside the model: every
+frame is drawn by it, none is a blend of two pictures.
+
+Under each prompt a judge says, before anything is drawn, how well the words fit what the model has learned, and which
+captions it knows that come nearest. *Strict* refuses prompts that it expects to fail.
+
+## What it was trained on
+
+Openly licensed drawings: emoji, stickers and icons from several sets, composed into small scenes with captions. No
+photographs, no pictures of real people, nothing collected from the web at large. The model card names every set with
+its version and licence.
+
+## What it can't do
+
+- Photographs, faces of real people, lettering, logos.
+- Long or intricate scenes. It knows a couple of thousand things, in a few colours, counts and positions, and mixes
+  these up at times.
+- Languages other than English; the judge says so when it notices one.
+
+## What it must not be used for
+
+- **Medical pictures** of any kind, or anything else on which somebody's health or safety depends.
+- **Deception**: passing a picture off as a photograph, as evidence, or as somebody else's work. Each saved file says
+  in its metadata that a model made it; leave that in place.
+
+## Privacy
+
+Prompts and pictures are not logged and not sent anywhere else. Pictures lie in a temporary folder of this server under
+names that can't be guessed, and are deleted after {hours}. The page loads nothing from other sites.
+"""
+
+
+def about_tab(settings: PageSettings) -> gr.Markdown:
+    """Lays the tab out; returns the place for the checkpoint's card, which is known once the model is loaded."""
+    hours = settings.keep_seconds / 3600
+    kept = "an hour" if hours == 1 else f"{hours:g} hours"
+    with gr.Column(elem_classes="about"):
+        gr.Markdown(ABOUT.format(hours=kept), elem_id="about")
+        return gr.Markdown(elem_id="model-card")
+
+
+def card_text(card: str | None) -> str:
+    """A checkpoint's card as Markdown that loads nothing; "" where there is none.
+
+    Pictures and other embedded files are left out, because their addresses may lie on other sites.
+    """
+    if not card or len(card) > MAX_CARD_CHARACTERS:
+        return ""
+    card = re.sub(r"!\[[^\]]*\](\([^)]*\)|\[[^\]]*\])", "", card)
+    card = re.sub(r"<(img|picture|source|video|audio|iframe|link|object|embed)\b[^>]*>", "", card, flags=re.IGNORECASE)
+    return f"## The model card\n\n{card.strip()}"

@@ -1,0 +1,165 @@
+"""The named endpoints /generate, /interpolate and /judge, for gradio_client, curl and other programs.
+
+Gradio reads parameter and return types from the signatures at run time, so annotations aren't postponed in this module.
+"""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+from gradio.data_classes import FileData
+
+from dalle.engine import DEFAULT_FRAMES, DEFAULT_NUM_IMAGES, Picture
+from ui import inputs
+from ui.failures import message_for
+from ui.interpolate import path_metadata
+from ui.outbox import Outbox, slug
+from ui.waiting import until_ready
+
+if TYPE_CHECKING:
+    from dalle.engine import Engine
+
+
+@contextmanager
+def told_to_caller(cancel: Event) -> Iterator[None]:
+    """Turns any error into a `gr.Error` with a sentence for the caller; stops the engine when the caller goes away."""
+    try:
+        yield
+    except Exception as error:
+        raise gr.Error(message_for(error), print_exception=False) from None
+    finally:
+        cancel.set()
+
+
+def record(picture: Picture) -> dict[str, Any]:
+    return {
+        "prompt": picture.prompt,
+        "seed": picture.seed,
+        "seconds": picture.seconds,
+        "score": picture.score,
+        "settings": dict(picture.settings),
+    }
+
+
+def add_endpoints(engine: "Engine", pictures: Outbox, animations: Outbox) -> None:
+    """Adds the endpoints to the page being built. They share the model's queue with the page."""
+
+    def generate(
+        prompt: str,
+        num_images: int = DEFAULT_NUM_IMAGES,
+        seed: int | None = None,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        style: str = inputs.ANY_STYLE,
+        strict: bool = False,
+    ) -> tuple[list[FileData], list[int], list[dict]]:  # type: ignore[misc]  # gradio wants the type of one yield
+        """Draw pictures of a description: drawings, stickers and icons, 256x256 pixels, transparent where empty.
+
+        Args:
+            prompt: What to draw, in English, at most some 40 words.
+            num_images: How many pictures, 1 to 9.
+            seed: 0 to 4294967295; picture i uses seed + i. Leave empty for a random one.
+            num_inference_steps: 1 to 100; more is slower and sometimes cleaner. Leave empty for the model's default.
+            guidance_scale: 0 to 15, how closely to follow the words. Leave empty for the model's default.
+            style: One of the page's styles, or "any".
+            strict: Refuse a description that the judge expects to fail.
+
+        Returns:
+            The PNG files, their seeds, and for each picture a record of prompt, seed, seconds, score and settings.
+        """
+        files: list[Any] = []
+        seeds: list[int] = []
+        records: list[dict] = []
+        cancel = Event()
+        with told_to_caller(cancel):
+            wish = inputs.generate_request(
+                prompt=prompt,
+                num_images=num_images,
+                seed=seed,
+                num_inference_steps=num_inference_steps,
+                guidance_scale=guidance_scale,
+                style=style,
+                strict=strict,
+            )
+            for _ in until_ready(engine, cancel):
+                yield files, seeds, records
+            with closing(engine.generate(wish, cancel=cancel)) as items:
+                for item in items:
+                    if isinstance(item, Picture):
+                        files = [*files, pictures.picture(item)]
+                        seeds = [*seeds, item.seed]
+                        records = [*records, record(item)]
+                    # Steps are yielded too: this is where gradio notices that the caller has gone.
+                    yield files, seeds, records
+
+    def interpolate(
+        prompt_a: str,
+        prompt_b: str,
+        seed_a: int | None = None,
+        seed_b: int | None = None,
+        frames: int = DEFAULT_FRAMES,
+        style: str = inputs.ANY_STYLE,
+        pingpong: bool = False,
+    ) -> FileData:  # type: ignore[misc]  # gradio wants the type of one yield
+        """Draw the way from one description to another as an animated WebP, through the model's latent space.
+
+        Args:
+            prompt_a: What the first picture shows, in English.
+            prompt_b: What the last picture shows, in English.
+            seed_a: Seed of the first picture, 0 to 4294967295. Leave empty for a random one.
+            seed_b: Seed of the last picture, 0 to 4294967295. Leave empty for a random one.
+            frames: How many pictures the path has, 2 to 65.
+            style: One of the page's styles, or "any".
+            pingpong: Run there and back instead of starting over.
+
+        Returns:
+            The animation.
+        """
+        cancel = Event()
+        with told_to_caller(cancel):
+            wish = inputs.interpolate_request(
+                prompt_a=prompt_a, prompt_b=prompt_b, seed_a=seed_a, seed_b=seed_b, frames=frames, style=style
+            )
+            for _ in until_ready(engine, cancel):
+                yield None
+            found = {}
+            with closing(engine.interpolate(wish, cancel=cancel)) as items:
+                for frame in items:
+                    found[frame.index] = frame.image
+                    yield None
+            yield animations.animation(
+                [found[index] for index in sorted(found)],
+                f"{slug(prompt_a, 24)}-to-{slug(prompt_b, 24)}",
+                fps=16,
+                pingpong=bool(pingpong),
+                metadata=path_metadata(wish, engine.status.model),
+            )
+
+    def judge(prompt: str, style: str = inputs.ANY_STYLE) -> dict:
+        """Say how well a description can be drawn, before drawing it.
+
+        Args:
+            prompt: What would be drawn, in English.
+            style: One of the page's styles, or "any".
+
+        Returns:
+            Score from 0 to 1, verdict (known, close, unsure or unknown), reason, the nearest known captions with their
+            similarity, the words that could not be used, and the language where it isn't English.
+        """
+        with told_to_caller(Event()):
+            found = engine.judge(inputs.text(prompt), inputs.style_name(style))
+            return {
+                "score": found.score,
+                "verdict": found.verdict,
+                "refused": found.refused,
+                "reason": found.reason,
+                "nearest": [{"caption": caption, "similarity": similarity} for caption, similarity in found.nearest],
+                "unused": list(found.unused),
+                "language": found.language,
+            }
+
+    gr.api(generate, api_name="generate", concurrency_id="model", concurrency_limit=1)
+    gr.api(interpolate, api_name="interpolate", concurrency_id="model", concurrency_limit=1)
+    gr.api(judge, api_name="judge", concurrency_id="judge", concurrency_limit=2)

@@ -1,0 +1,58 @@
+"""The page's own components: gr.HTML with our JavaScript, which draws them from a JSON value.
+
+The template is empty on purpose: gradio fills templates in by string substitution, whereas the scripts set text as
+text, so that nothing in a prompt or a caption can become markup. They are made by functions, not by subclasses, since
+gradio writes a stub file beside the source of every subclass of a component.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+STATIC = Path(__file__).parent / "static"
+
+
+@cache
+def asset(name: str) -> str:
+    """A file of ui/static as text."""
+    return (STATIC / name).read_text(encoding="utf-8")
+
+
+def wall(value: dict[str, Any], elem_id: str) -> gr.HTML:
+    """The pictures of a run, as they come."""
+    return _widget("wall.js", value, elem_id)
+
+
+def verdict(value: dict[str, Any], elem_id: str, *, field: str) -> gr.HTML:
+    """What the judge says about the prompt in the box with element id `field`. Its "submit" asks for a judgement."""
+    return _widget("verdict.js", value, elem_id, field=field)
+
+
+def chips(value: list[list[Any]], elem_id: str, *, title: str) -> gr.HTML:
+    """Buttons that fill prompt boxes: a list of [label, {element id: text}]."""
+    return _widget("chips.js", value, elem_id, title=title)
+
+
+def morph(value: dict[str, Any], elem_id: str, *, fields: list[str]) -> gr.HTML:
+    """The path between the prompts in the boxes `fields`: frames, slider, film strip. Its "submit" asks for frames."""
+    return _widget("morph.js", value, elem_id, fields=fields)
+
+
+def seed_box(label: str, elem_id: str) -> gr.Textbox:
+    """Text, not gr.Number: that one turns an empty box into 0, and here an empty box means a random seed."""
+    return gr.Textbox(
+        label=label,
+        placeholder="random",
+        lines=1,
+        max_lines=1,
+        elem_id=elem_id,
+        html_attributes=gr.InputHTMLAttributes(autocomplete="off"),
+    )
+
+
+def _widget(script: str, value: Any, elem_id: str, **props: Any) -> gr.HTML:
+    return gr.HTML(value, html_template="", js_on_load=asset(script), apply_default_css=False, elem_id=elem_id, **props)

@@ -1,0 +1,257 @@
+"""The Generate tab: a prompt in, pictures one by one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from dalle.config import DEFAULT_GUIDANCE, DEFAULT_STEPS, MAX_GUIDANCE, MAX_IMAGES, MAX_STEPS, Cancelled, RefusedError
+from dalle.engine import DEFAULT_NUM_IMAGES, Picture
+from ui import components, inputs, verdict
+from ui.failures import message_for
+from ui.outbox import Outbox
+from ui.runs import Run, Runs
+from ui.settings import PageSettings
+from ui.waiting import until_ready
+
+if TYPE_CHECKING:
+    from dalle.engine import Engine
+
+KIND = "generate"
+PROGRESS_SECONDS = 0.1
+"""Steps are reported at most this often: a message costs the server a few milliseconds."""
+
+IDLE: dict[str, Any] = {
+    "ticket": "",
+    "state": "idle",
+    "message": "Nothing drawn yet",
+    "pictures": [],
+    "total": DEFAULT_NUM_IMAGES,
+}
+
+Update = tuple[Any, Any, Any]
+"""What one yield of a run sets: the wall, the verdict, the seed box (any of them may be gr.skip())."""
+
+
+class Generate:
+    """The handlers of the tab, apart from its layout so that they can be run without a page."""
+
+    def __init__(self, engine: Engine, runs: Runs, outbox: Outbox) -> None:
+        self._engine = engine
+        self._runs = runs
+        self._outbox = outbox
+
+    def begin(self, prompt: object, num_images: object, request: gr.Request) -> tuple[str, dict[str, Any]]:
+        """Takes a ticket, at once and outside the queue, and clears the wall."""
+        run = self._runs.begin(session_of(request), KIND)
+        total = num_images if isinstance(num_images, int) and 1 <= num_images <= MAX_IMAGES else 0
+        return run.ticket, wall(run, "busy", "Waiting for a turn", prompt, total)
+
+    def draw(
+        self,
+        ticket: str,
+        prompt: object,
+        num_images: object,
+        seed: object,
+        lock_seed: object,
+        num_inference_steps: object,
+        guidance_scale: object,
+        style: object,
+        strict: object,
+        request: gr.Request,
+    ) -> Iterator[Update]:
+        """Draws in the queue. Every ending is a state of the wall, never an exception."""
+        run = self._runs.claim(session_of(request), KIND, ticket)
+        if run is None:
+            return
+        total = 0
+        pictures: list[dict[str, Any]] = []
+
+        def state(name: str, message: str, progress: dict[str, int] | None = None) -> Update:
+            return wall(run, name, message, prompt, total, pictures, progress), gr.skip(), gr.skip()
+
+        try:
+            wish = inputs.with_seed(
+                inputs.generate_request(
+                    prompt=prompt,
+                    num_images=num_images,
+                    seed=seed if lock_seed else None,
+                    num_inference_steps=num_inference_steps,
+                    guidance_scale=guidance_scale,
+                    style=style,
+                    strict=strict,
+                )
+            )
+            total = wish.num_images
+            for message in until_ready(self._engine, run.cancel):
+                yield state("busy", message)
+            opinion = verdict.judge_prompt(self._engine, prompt, style)
+            yield wall(run, "busy", "Starting", prompt, total), opinion, str(wish.seed)
+
+            started = reported = time.monotonic()
+            with closing(self._engine.generate(wish, cancel=run.cancel)) as items:
+                for item in items:
+                    if isinstance(item, Picture):
+                        pictures.append(self._tile(item))
+                        if len(pictures) < total:
+                            yield state("busy", f"Picture {len(pictures)} of {total} is there")
+                    elif time.monotonic() - reported >= PROGRESS_SECONDS:
+                        reported = time.monotonic()
+                        yield state(
+                            "busy",
+                            f"Picture {item.index + 1} of {total}, step {item.step} of {item.steps}",
+                            {"index": item.index, "step": item.step, "steps": item.steps},
+                        )
+            yield state("done", summary(len(pictures), time.monotonic() - started, self._engine.status.device))
+        except Cancelled:
+            if not run.superseded:
+                yield state("stopped", stopped(len(pictures), total))
+        except RefusedError as refused:
+            yield wall(run, "error", str(refused), prompt, 0), verdict.describe(refused.judgement), gr.skip()
+        except Exception as error:
+            yield state("error", message_for(error))
+        finally:
+            self._runs.finish(run)
+
+    def stop(self, request: gr.Request) -> Any:
+        """Stops at the next step. A run that still waits for its turn has nobody else to say so."""
+        run = self._runs.cancel(session_of(request), KIND)
+        return wall(run, "stopped", "Stopped before drawing began") if run and run.state == "waiting" else gr.skip()
+
+    def settle(self, ticket: str, request: gr.Request) -> Any:
+        """After a run that failed before its handler could say why: the queue has turned it away."""
+        if self._runs.never_started(session_of(request), KIND, ticket):
+            return {**IDLE, "ticket": ticket, "state": "error", "total": 0, "message": TURNED_AWAY}
+        return gr.skip()
+
+    def _tile(self, picture: Picture) -> dict[str, Any]:
+        file = self._outbox.picture(picture)
+        return {
+            "index": picture.index,
+            "seed": picture.seed,
+            "score": picture.score,
+            "name": file["orig_name"],
+            "file": file,
+        }
+
+
+TURNED_AWAY = "Too many people are waiting for the model just now. Please try again in a minute."
+
+
+def session_of(request: gr.Request) -> str:
+    return request.session_hash or ""
+
+
+def wall(
+    run: Run,
+    state: str,
+    message: str,
+    prompt: object = "",
+    total: int = 0,
+    pictures: list[dict[str, Any]] | None = None,
+    progress: dict[str, int] | None = None,
+) -> dict[str, Any]:
+    """The wall's JSON (see static/wall.js)."""
+    return {
+        "ticket": run.ticket,
+        "state": state,
+        "message": message,
+        "prompt": prompt if isinstance(prompt, str) else "",
+        "total": total,
+        "pictures": list(pictures or ()),
+        "progress": progress,
+    }
+
+
+def summary(count: int, seconds: float, device: str) -> str:
+    return f"{count} picture{'s' if count != 1 else ''} in {seconds:.1f} s on {device}"
+
+
+def stopped(count: int, total: int) -> str:
+    return f"Stopped after {count} of {total} pictures" if total else "Stopped"
+
+
+def generate_tab(engine: Engine, runs: Runs, settings: PageSettings) -> Outbox:
+    """Lays the tab out and wires it. Returns the outbox of its wall, which the API shares."""
+    with gr.Row(elem_classes="bench"):
+        with gr.Column(elem_classes="ask"):
+            prompt = gr.Textbox(
+                label="What should it draw?",
+                placeholder="a red apple",
+                lines=1,
+                max_lines=5,
+                elem_id="prompt",
+                autofocus=True,
+            )
+            with gr.Row(elem_classes="act"):
+                draw = gr.Button("Draw", variant="primary", elem_id="draw")
+                stop = gr.Button("Stop", variant="stop", elem_id="stop")
+            opinion = components.verdict(verdict.EMPTY, "verdict", field="prompt")
+            components.chips([[text, {"prompt": text}] for text in settings.examples], "examples", title="Examples")
+        with gr.Column(elem_classes="show"):
+            canvas = components.wall(IDLE, "wall")
+        with gr.Column(elem_classes="tune"):
+            num_images = gr.Slider(
+                1, MAX_IMAGES, value=DEFAULT_NUM_IMAGES, step=1, label="Pictures", elem_id="num-images"
+            )
+            style = gr.Dropdown(
+                [inputs.ANY_STYLE, *engine.styles], value=inputs.ANY_STYLE, label="Style", elem_id="style"
+            )
+            with gr.Row(elem_classes="seeds"):
+                seed = components.seed_box("Seed", "seed")
+                lock_seed = gr.Checkbox(label="Lock seed", elem_id="lock-seed")
+            steps = gr.Slider(1, MAX_STEPS, value=DEFAULT_STEPS, step=1, label="Steps", elem_id="steps")
+            guidance = gr.Slider(
+                0, MAX_GUIDANCE, value=DEFAULT_GUIDANCE, step=0.1, label="Guidance", elem_id="guidance"
+            )
+            strict = gr.Checkbox(
+                label="Strict", info="Refuse a prompt that the judge expects to fail", elem_id="strict"
+            )
+    ticket = gr.Textbox(visible=False)
+
+    outbox = Outbox(canvas)
+    handlers = Generate(engine, runs, outbox)
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "preprocess": False}
+    begun = gr.on(
+        [draw.click, prompt.submit],
+        handlers.begin,
+        inputs_kwargs={"prompt": prompt, "num_images": num_images},
+        outputs=[ticket, canvas],
+        queue=False,
+        trigger_mode="multiple",
+        **quiet,
+    )
+    drawn = begun.then(
+        handlers.draw,
+        inputs_kwargs={
+            "ticket": ticket,
+            "prompt": prompt,
+            "num_images": num_images,
+            "seed": seed,
+            "lock_seed": lock_seed,
+            "num_inference_steps": steps,
+            "guidance_scale": guidance,
+            "style": style,
+            "strict": strict,
+        },
+        outputs=[canvas, opinion, seed],
+        concurrency_id="model",
+        concurrency_limit=1,
+        trigger_mode="multiple",
+        **quiet,
+    )
+    drawn.failure(
+        handlers.settle,
+        inputs_kwargs={"ticket": ticket},
+        outputs=canvas,
+        queue=False,
+        trigger_mode="multiple",
+        **quiet,
+    )
+    stop.click(handlers.stop, outputs=canvas, queue=False, trigger_mode="multiple", **quiet)
+    verdict.follow(engine, opinion, prompt, style)
+    return outbox

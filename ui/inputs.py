@@ -1,0 +1,113 @@
+"""From raw values, of the page or of an API call, to the engine's requests.
+
+Types are settled here, since whoever calls the API may send anything; ranges are the engine's business.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import secrets
+from dataclasses import replace
+
+from dalle.config import MAX_SEED, STYLES, PromptError, SettingError
+from dalle.engine import DEFAULT_FRAMES, DEFAULT_NUM_IMAGES, GenerateRequest, InterpolateRequest
+
+ANY_STYLE = "any"
+
+
+def generate_request(
+    *,
+    prompt: object,
+    num_images: object = DEFAULT_NUM_IMAGES,
+    seed: object = None,
+    num_inference_steps: object = None,
+    guidance_scale: object = None,
+    style: object = None,
+    strict: object = False,
+) -> GenerateRequest:
+    """Raises `PromptError` or `SettingError` for a value of the wrong type."""
+    count = whole_number(num_images, "number of pictures")
+    return GenerateRequest(
+        prompt=text(prompt),
+        num_images=DEFAULT_NUM_IMAGES if count is None else count,
+        seed=whole_number(seed, "seed"),
+        num_inference_steps=whole_number(num_inference_steps, "number of steps"),
+        guidance_scale=number(guidance_scale, "guidance"),
+        style=style_name(style),
+        strict=bool(strict),
+    )
+
+
+def interpolate_request(
+    *,
+    prompt_a: object,
+    prompt_b: object,
+    seed_a: object = None,
+    seed_b: object = None,
+    frames: object = DEFAULT_FRAMES,
+    num_inference_steps: object = None,
+    guidance_scale: object = None,
+    style: object = None,
+) -> InterpolateRequest:
+    """Raises `PromptError` or `SettingError` for a value of the wrong type."""
+    count = whole_number(frames, "number of frames")
+    return InterpolateRequest(
+        prompt_a=text(prompt_a),
+        prompt_b=text(prompt_b),
+        seed_a=whole_number(seed_a, "first seed"),
+        seed_b=whole_number(seed_b, "second seed"),
+        frames=DEFAULT_FRAMES if count is None else count,
+        num_inference_steps=whole_number(num_inference_steps, "number of steps"),
+        guidance_scale=number(guidance_scale, "guidance"),
+        style=style_name(style),
+    )
+
+
+def text(value: object) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise PromptError("The prompt must be text.")
+    return value
+
+
+def number(value: object, name: str) -> float | None:
+    """A finite number, or None for an empty box."""
+    if value is None or value == "":
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise SettingError(f"The {name} must be a number.")
+    return float(value)
+
+
+def whole_number(value: object, name: str) -> int | None:
+    """A whole number, or None for an empty box. Sliders may send 4.0 for 4, seed boxes send text."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str) and re.fullmatch(r"\s*(-?[0-9]{1,20})?\s*", value):
+        return int(value) if value.strip() else None
+    found = number(value, name)
+    if found is None:
+        return None
+    if not found.is_integer():
+        raise SettingError(f"The {name} must be a whole number, not {found:g}.")
+    return int(found)
+
+
+def style_name(value: object) -> str | None:
+    """A style's name, or None for "any"."""
+    if value is None or value in ("", ANY_STYLE):
+        return None
+    if not isinstance(value, str) or value not in STYLES:
+        raise SettingError(f"There is no such style. Choose one of: {', '.join((ANY_STYLE, *STYLES))}.")
+    return value
+
+
+def random_seed() -> int:
+    return secrets.randbelow(MAX_SEED + 1)
+
+
+def with_seed(request: GenerateRequest) -> GenerateRequest:
+    """The same request with a random seed, where it has none."""
+    return request if request.seed is not None else replace(request, seed=random_seed())

@@ -1,0 +1,133 @@
+"""The page as a whole: header, tabs, and how it is served."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from ui.about import about_tab, card_text
+from ui.api import add_endpoints
+from ui.components import asset
+from ui.generate import generate_tab, session_of
+from ui.interpolate import interpolate_tab
+from ui.runs import Runs
+from ui.settings import PageSettings
+from ui.theme import playground_theme
+
+if TYPE_CHECKING:
+    from dalle.engine import Engine, EngineStatus
+
+STATUS_SECONDS = 1.0
+
+
+def build_demo(engine: Engine, settings: PageSettings | None = None) -> gr.Blocks:
+    """The playground around `engine`, which may still be loading. Nothing is loaded here; `serve` starts it."""
+    settings = settings or PageSettings()
+    runs = Runs()
+    sweep_seconds = max(1, min(300, settings.keep_seconds))
+    with gr.Blocks(
+        title=settings.title,
+        analytics_enabled=False,
+        delete_cache=(sweep_seconds, settings.keep_seconds),
+        fill_width=True,
+    ) as demo:
+        with gr.Row(elem_id="masthead"):
+            gr.HTML(masthead(settings), apply_default_css=False, js_on_load=None, elem_id="title")
+            status = gr.HTML(status_line(engine.status), apply_default_css=False, js_on_load=None, elem_id="status")
+        with gr.Tabs(elem_id="tabs"):
+            with gr.Tab("Generate", id="generate"):
+                pictures = generate_tab(engine, runs, settings)
+            with gr.Tab("Interpolate", id="interpolate"):
+                animations = interpolate_tab(engine, runs, settings)
+            with gr.Tab("About", id="about"):
+                card = about_tab(settings)
+        add_endpoints(engine, pictures, animations)
+        watch_status(engine, demo, status, card)
+        demo.unload(forget(runs))
+    demo.queue(max_size=settings.max_queue, default_concurrency_limit=4)
+    return demo
+
+
+def serve(demo: gr.Blocks, *, host: str | None = None, port: int | None = None, **arguments: Any) -> str:
+    """Launches the page with its theme and its safe settings; returns its local address.
+
+    `arguments` go to `gr.Blocks.launch`, for instance `prevent_thread_lock=True`.
+    """
+    _, address, _ = demo.launch(
+        server_name=host,
+        server_port=port,
+        theme=playground_theme(),
+        head=f"<script>{asset('page.js')}</script>",
+        footer_links=["api"],
+        show_error=False,
+        strict_cors=True,
+        max_file_size="1mb",  # nothing can be uploaded yet
+        ssr_mode=False,
+        pwa=False,
+        run_history=False,
+        enable_monitoring=False,
+        mcp_server=False,
+        share=False,
+        **arguments,
+    )
+    return address
+
+
+def forget(runs: Runs) -> Callable[[gr.Request], None]:
+    """What happens when a browser goes away: its work is stopped."""
+
+    def leave(request: gr.Request) -> None:
+        runs.leave(session_of(request))
+
+    return leave
+
+
+def masthead(settings: PageSettings) -> str:
+    return (
+        f'<div class="masthead">{asset("mark.svg")}<div><h1>{html.escape(settings.title)}</h1>'
+        f"<p>{html.escape(settings.tagline)}</p></div></div>"
+    )
+
+
+def status_line(status: EngineStatus) -> str:
+    """The model's state in words; its colour only repeats them."""
+    words = {"loading": "Loading the model", "ready": "Ready", "failed": "The model could not be loaded"}[status.state]
+    details = {"loading": status.model, "ready": f"{status.model} on {status.device}", "failed": status.message}
+    role = "alert" if status.state == "failed" else "status"
+    return (
+        f'<p class="model-status" role="{role}" data-state="{status.state}"><b>{words}</b>'
+        f"<span>{html.escape(details[status.state])}</span></p>"
+    )
+
+
+def watch_status(engine: Engine, demo: gr.Blocks, status: gr.HTML, card: gr.Markdown) -> None:
+    """Keeps the status line current until the model is ready or has failed, then shows its card and stops the clock."""
+    clock = gr.Timer(STATUS_SECONDS)
+
+    @cache  # the card of a loaded model doesn't change, and finding it may ask the Hub
+    def model_card() -> str:
+        return card_text(engine.card())
+
+    def look() -> tuple[str, gr.Timer, str]:
+        now = engine.status
+        return (
+            status_line(now),
+            gr.Timer(active=now.state == "loading"),
+            model_card() if now.state == "ready" else "",
+        )
+
+    gr.on(
+        [demo.load, clock.tick],
+        look,
+        outputs=[status, clock, card],
+        queue=False,
+        show_progress="hidden",
+        api_visibility="private",
+    )
+
+
+__all__ = ["PageSettings", "build_demo", "serve"]

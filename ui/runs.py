@@ -1,0 +1,89 @@
+"""Who is drawing what: one run of a kind per browser session, each with its own stop signal.
+
+Nothing here is shared between sessions, so one visitor's Stop can't end another's run.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Literal
+
+MAX_SESSIONS = 10_000
+"""Sessions remembered; beyond it the oldest are stopped and forgotten."""
+
+
+@dataclass
+class Run:
+    """One press of a button. `cancel` is handed to the engine, which looks at it before every step."""
+
+    kind: str
+    ticket: str = field(default_factory=lambda: secrets.token_hex(8))
+    cancel: threading.Event = field(default_factory=threading.Event)
+    state: Literal["waiting", "running", "done"] = "waiting"
+    superseded: bool = False
+
+
+class Runs:
+    """The runs of all sessions. Thread-safe: handlers run in a pool of threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sessions: OrderedDict[str, dict[str, Run]] = OrderedDict()
+
+    def begin(self, session: str, kind: str) -> Run:
+        """A new run in the waiting state. The session's earlier run of this kind is stopped: the latest press wins."""
+        run = Run(kind)
+        with self._lock:
+            runs = self._sessions.setdefault(session, {})
+            self._sessions.move_to_end(session)
+            if earlier := runs.get(kind):
+                earlier.superseded = True
+                earlier.cancel.set()
+            runs[kind] = run
+            forgotten = [self._sessions.popitem(last=False)[1] for _ in range(len(self._sessions) - MAX_SESSIONS)]
+        for old in forgotten:
+            for abandoned in old.values():
+                abandoned.cancel.set()
+        return run
+
+    def claim(self, session: str, kind: str, ticket: str) -> Run | None:
+        """The waiting run with this ticket, now running; None if it was stopped or replaced while it waited."""
+        with self._lock:
+            run = self._sessions.get(session, {}).get(kind)
+            if run is None or run.ticket != ticket or run.state != "waiting" or run.cancel.is_set():
+                return None
+            run.state = "running"
+            return run
+
+    def finish(self, run: Run) -> None:
+        """Marks a run as over and tells the engine to stop, should it still be at work."""
+        run.state = "done"
+        run.cancel.set()
+
+    def cancel(self, session: str, kind: str) -> Run | None:
+        """Stops the session's run of this kind; returns it, or None where there is nothing to stop."""
+        with self._lock:
+            run = self._sessions.get(session, {}).get(kind)
+            if run is None or run.state == "done":
+                return None
+            run.cancel.set()
+            return run
+
+    def never_started(self, session: str, kind: str, ticket: str) -> bool:
+        """Whether the run with this ticket still waits although its turn is over: the queue turned it away."""
+        with self._lock:
+            run = self._sessions.get(session, {}).get(kind)
+            if run is None or run.ticket != ticket or run.state != "waiting" or run.cancel.is_set():
+                return False
+            run.state = "done"
+            return True
+
+    def leave(self, session: str) -> None:
+        """The browser has gone: stops everything that it asked for."""
+        with self._lock:
+            runs = self._sessions.pop(session, {})
+        for run in runs.values():
+            run.cancel.set()

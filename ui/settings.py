@@ -1,0 +1,36 @@
+"""What the page offers and how long it keeps things: one frozen object, given to `build_demo`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dalle.engine import DEFAULT_FRAMES
+
+
+@dataclass(frozen=True)
+class PageSettings:
+    """Everything about the page that is not the model.
+
+    `frames` is the length of an interpolation (2..65), `keep_seconds` the age at which drawn files are deleted,
+    `max_queue` how many requests may wait for the model before the next one is turned away.
+    """
+
+    title: str = "Open DALL·E"
+    tagline: str = "A sentence goes in, a picture comes out. It all happens on the machine that serves this page."
+    examples: tuple[str, ...] = (
+        "a red apple",
+        "a smiling sun, 3d rendered style",
+        "three bananas",
+        "a blue cat to the left of a tree",
+        "a rocket on a dark purple background",
+        "a yellow rubber duck, pixel art style",
+    )
+    pairs: tuple[tuple[str, str], ...] = (
+        ("a cat", "a dog"),
+        ("a red apple", "a pumpkin"),
+        ("a crying face", "a laughing face"),
+    )
+    frames: int = DEFAULT_FRAMES
+    frames_per_second: int = 16
+    keep_seconds: int = 3600
+    max_queue: int = 32

@@ -1,0 +1,16 @@
+// Ready-made prompts. Value: [[label, {element id: text}], …]; a press fills the boxes.
+const { fill, make } = window.playground;
+
+const show = () => {
+  const chips = (props.value ?? []).map(([label, texts]) => {
+    const chip = make("button.chip", { type: "button" }, label);
+    chip.addEventListener("click", () => {
+      for (const [id, text] of Object.entries(texts)) fill(id, text);
+    });
+    return chip;
+  });
+  element.replaceChildren(make("div.chips", { role: "group", "aria-label": props.title }, make("span.chips-title", { "aria-hidden": "true" }, "Try"), ...chips));
+};
+
+watch("value", show);
+show();

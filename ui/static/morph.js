@@ -1,0 +1,221 @@
+// A path between two prompts. Value: {ticket, state, message, total, prompts: [a, b], frames: {index: data URI},
+// exports: {loop: file, pingpong: file}, fps}. All frames are kept here, decoded, so that a drag never asks the server.
+const { make, address, after, box, groundSwitch } = window.playground;
+
+const SIDE = 256;
+const STILL = 1200; // milliseconds without a key before the path is prepared by itself
+
+const canvas = make("canvas", { width: SIDE, height: SIDE, role: "img" });
+const context = canvas.getContext("2d");
+const hint = make("p.morph-hint", {}, "Two prompts make a path. Its pictures appear here.");
+const slider = make("input.morph-slider", { type: "range", min: 0, max: 32, step: 1, value: 0, disabled: true, "aria-label": "Place between the two prompts" });
+const ends = [make("span"), make("span")];
+const play = make("button.tool.play", { type: "button", disabled: true, "aria-pressed": "false" }, "Play");
+const mode = make("button.tool", { type: "button", "aria-pressed": "false", title: "There and back instead of starting over" }, "Ping-pong");
+const save = make("a.tool.save", { role: "link", "aria-disabled": "true" }, "Save WebP");
+const strip = make("div.strip", { role: "group", "aria-label": "Film strip" });
+const status = make("p.wall-status");
+const spoken = make("p.unseen", { role: "status", "aria-live": "polite" });
+const alarm = make("p.wall-alarm", { role: "alert", hidden: true });
+const bar = make("div.wall-progress", { role: "progressbar", "aria-label": "Preparing the path", "aria-valuemin": 0, "aria-valuemax": 100 });
+const root = make("section.wall.morph", { "aria-label": "The path between two prompts" });
+root.append(
+  make("div.wall-bar", {}, status, groundSwitch(root)),
+  bar,
+  alarm,
+  make("div.morph-stage", {}, canvas, hint),
+  make("div.morph-track", {}, slider, make("div.morph-ends", { "aria-hidden": "true" }, ...ends)),
+  strip,
+  make("div.morph-tools", {}, play, mode, save),
+  spoken,
+);
+element.replaceChildren(root);
+
+let ticket = null;
+let total = 0;
+let frames = []; // decoded pictures by place on the path; holes until they come
+let sources = [];
+let thumbs = [];
+let shown = -1;
+let prompts = ["", ""];
+
+const nearest = (place) => {
+  for (let away = 0; away < total; away++) {
+    if (frames[place - away]) return place - away;
+    if (frames[place + away]) return place + away;
+  }
+  return -1;
+};
+
+const draw = () => {
+  const place = Number(slider.value);
+  const frame = nearest(place);
+  const share = total > 1 ? place / (total - 1) : 0;
+  slider.style.setProperty("--share", share);
+  slider.setAttribute("aria-valuetext", `${Math.round(share * 100)} percent of the way`);
+  if (frame < 0 || frame === shown) return;
+  shown = frame;
+  context.clearRect(0, 0, SIDE, SIDE);
+  context.drawImage(frames[frame], 0, 0, SIDE, SIDE);
+  root.dataset.frame = frame;
+  const at = Math.round((frame / (total - 1)) * 100);
+  canvas.setAttribute("aria-label", `${prompts[0]} turning into ${prompts[1]}, ${at} percent of the way`);
+  thumbs.forEach(({ button, index }) => button.setAttribute("aria-current", index === frame));
+};
+
+// Playing
+
+let timer = 0;
+let step = 1;
+const playing = () => timer !== 0;
+const stop = () => {
+  clearInterval(timer);
+  timer = 0;
+  play.textContent = "Play";
+  play.setAttribute("aria-pressed", "false");
+};
+const advance = () => {
+  let next = Number(slider.value) + step;
+  const there = mode.getAttribute("aria-pressed") === "true";
+  if (next < 0 || next >= total) {
+    if (there) step = -step;
+    next = there ? Number(slider.value) + step : 0;
+  }
+  slider.value = next;
+  draw();
+};
+play.addEventListener("click", () => {
+  if (playing()) return stop();
+  step = 1;
+  timer = setInterval(advance, 1000 / (props.value?.fps ?? 16));
+  play.textContent = "Pause";
+  play.setAttribute("aria-pressed", "true");
+});
+const link = () => {
+  const file = props.value?.exports?.[mode.getAttribute("aria-pressed") === "true" ? "pingpong" : "loop"];
+  const href = address(file);
+  save.toggleAttribute("href", Boolean(href));
+  if (href) {
+    save.href = href;
+    save.download = file.orig_name ?? "path.webp";
+  }
+  save.setAttribute("aria-disabled", String(!href));
+};
+mode.addEventListener("click", () => {
+  mode.setAttribute("aria-pressed", String(mode.getAttribute("aria-pressed") !== "true"));
+  step = 1;
+  link();
+});
+
+// Dragging and keys
+
+slider.addEventListener("input", () => {
+  stop();
+  draw();
+});
+root.addEventListener("keydown", (event) => {
+  const move = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  if (move === undefined || event.target === slider || slider.disabled) return;
+  event.preventDefault();
+  stop();
+  slider.value = Number(slider.value) + move;
+  draw();
+});
+
+// Receiving
+
+const restart = (value) => {
+  stop();
+  ticket = value.ticket;
+  total = value.total ?? 0;
+  prompts = value.prompts ?? ["", ""];
+  frames = new Array(total);
+  sources = new Array(total);
+  shown = -1;
+  delete root.dataset.frame;
+  context.clearRect(0, 0, SIDE, SIDE);
+  canvas.removeAttribute("aria-label");
+  slider.max = Math.max(total - 1, 1);
+  slider.value = 0;
+  ends.forEach((end, side) => (end.textContent = prompts[side]));
+  const count = total ? 9 : 0;
+  thumbs = Array.from({ length: count }, (_, place) => {
+    const index = Math.round((place * (total - 1)) / (count - 1));
+    const button = make("button.thumb", { type: "button", disabled: true, "aria-label": `Go to ${Math.round((index / (total - 1)) * 100)} percent` });
+    button.addEventListener("click", () => {
+      stop();
+      slider.value = index;
+      draw();
+    });
+    return { button, index };
+  });
+  strip.replaceChildren(...thumbs.map(({ button }) => button));
+};
+
+const receive = async (index, source) => {
+  sources[index] = source;
+  const owner = ticket;
+  const picture = new Image();
+  picture.src = source;
+  try {
+    await picture.decode();
+  } catch {
+    return;
+  }
+  if (owner !== ticket) return;
+  frames[index] = picture;
+  const thumb = thumbs.find((candidate) => candidate.index === index);
+  if (thumb) {
+    thumb.button.replaceChildren(make("img", { src: source, alt: "", width: 64, height: 64 }));
+    thumb.button.disabled = false;
+  }
+  slider.disabled = play.disabled = false;
+  root.dataset.frames = frames.reduce((count) => count + 1, 0);
+  // A nearer frame may have come for the place where the slider stands.
+  draw();
+};
+
+const show = () => {
+  const value = props.value ?? {};
+  const { state = "idle", message = "" } = value;
+  if (value.ticket !== ticket) {
+    restart(value);
+    slider.disabled = play.disabled = true;
+    root.dataset.frames = 0;
+  }
+  const given = Object.entries(value.frames ?? {});
+  for (const [index, source] of given) if (!sources[index]) receive(Number(index), source);
+  const done = total ? given.length / total : 0;
+  bar.style.setProperty("--done", done);
+  bar.setAttribute("aria-valuenow", Math.round(done * 100));
+  root.dataset.state = state;
+  document.body.toggleAttribute("data-preparing", state === "busy");
+  const failed = state === "error";
+  alarm.hidden = !failed;
+  alarm.textContent = failed ? message : "";
+  status.textContent = failed ? "" : message;
+  if (!failed && state !== "busy") spoken.textContent = message;
+  hint.hidden = given.length > 0;
+  link();
+};
+
+// Preparing by itself, once both prompts have stood still for a while
+
+const prepare = () => {
+  const texts = props.fields.map((id) => box(id)?.value.trim() ?? "");
+  const { state, prompts: current = [] } = props.value ?? {};
+  const there = ["busy", "done"].includes(state) && texts.every((text, side) => text === current[side]?.trim());
+  if (texts.every(Boolean) && !there) trigger("submit");
+};
+const still = after(STILL, prepare);
+const listen = (event) => {
+  if (!element.isConnected) return document.removeEventListener(event.type, listen, true);
+  if (!props.fields.some((id) => event.target === box(id))) return;
+  // Enter sends the boxes at once, by gradio's own submit event.
+  if (event.type === "input") still();
+  else if (event.key === "Enter") still.drop();
+};
+for (const type of ["input", "keydown"]) document.addEventListener(type, listen, true);
+
+watch("value", show);
+show();

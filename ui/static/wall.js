@@ -1,0 +1,80 @@
+// The pictures of one run. Value: {ticket, state, message, total, prompt, pictures: [{index, seed, name, file, score}],
+// progress: {index, step, steps}}; state is idle, busy, done, stopped or error.
+const { box, make, address, fill, check, groundSwitch } = window.playground;
+
+const status = make("p.wall-status");
+const spoken = make("p.unseen", { role: "status", "aria-live": "polite" });
+const alarm = make("p.wall-alarm", { role: "alert", hidden: true });
+const bar = make("div.wall-progress", { role: "progressbar", "aria-label": "Drawing", "aria-valuemin": 0, "aria-valuemax": 100 });
+const tiles = make("ul.tiles", { "aria-label": "Pictures" });
+const root = make("section.wall", { "aria-label": "Drawn pictures" });
+root.append(make("div.wall-bar", {}, status, groundSwitch(root)), bar, alarm, tiles, spoken);
+element.replaceChildren(root);
+
+let ticket = null;
+let filled = 0;
+let slots = [];
+
+// A seed typed by hand is meant to be used, an empty box means a random one.
+const listen = (event) => {
+  if (!element.isConnected) return document.removeEventListener("input", listen, true);
+  if (event.target === box("seed")) check("lock-seed", Boolean(event.target.value.trim()));
+};
+document.addEventListener("input", listen, true);
+
+const pictureTile = (picture, prompt) => {
+  const href = address(picture.file);
+  const image = make("img", { src: href, alt: prompt, width: 256, height: 256, decoding: "async" });
+  const seed = make("button.seed", { type: "button", title: "Keep this seed for the next drawing" }, `seed ${picture.seed}`);
+  seed.addEventListener("click", () => fill("seed", picture.seed));
+  const save = make("a.save", { href, download: picture.name, "aria-label": `Save picture ${picture.index + 1} as PNG` }, "PNG");
+  const score = picture.score == null ? null : make("span.score", { title: "How well the picture fits the words, 0 to 1" }, `fit ${picture.score.toFixed(2)}`);
+  return make("li.tile.done", {}, make("figure", {}, image, make("figcaption", {}, seed, score, save)));
+};
+
+const emptyTile = (index) =>
+  make("li.tile.pending", { "aria-label": `Picture ${index + 1}, not drawn yet` }, make("span.ring", { "aria-hidden": "true" }));
+
+const show = () => {
+  const value = props.value ?? {};
+  const { state = "idle", total = 0, pictures = [], progress = null, message = "" } = value;
+
+  if (value.ticket !== ticket) {
+    ticket = value.ticket;
+    filled = 0;
+    slots = Array.from({ length: total }, (_, index) => emptyTile(index));
+    tiles.replaceChildren(...slots);
+    tiles.dataset.count = total;
+    // On a phone the mat lies below the prompt: it is brought into view when drawing begins.
+    if (state === "busy" && innerWidth <= 860) root.scrollIntoView({ block: "nearest", behavior: "smooth" });
+  }
+  for (const picture of pictures) {
+    const slot = slots[picture.index];
+    if (!slot || slot.classList.contains("done")) continue;
+    slots[picture.index] = pictureTile(picture, value.prompt);
+    slot.replaceWith(slots[picture.index]);
+  }
+  slots.forEach((slot, index) => {
+    const here = progress?.index === index;
+    slot.classList.toggle("now", state === "busy" && here);
+    slot.style.setProperty("--done", here ? progress.step / progress.steps : 0);
+  });
+
+  const within = progress ? progress.step / progress.steps : 0;
+  const done = state === "done" ? 1 : total ? Math.min(1, (pictures.length + (pictures.length > (progress?.index ?? 0) ? 0 : within)) / total) : 0;
+  bar.style.setProperty("--done", done);
+  bar.setAttribute("aria-valuenow", Math.round(done * 100));
+
+  root.dataset.state = state;
+  document.body.toggleAttribute("data-drawing", state === "busy");
+  const failed = state === "error";
+  alarm.hidden = !failed;
+  alarm.textContent = failed ? message : "";
+  status.textContent = failed ? "" : message;
+  // Spoken once a picture and at the end; every step would be noise.
+  if (!failed && (state !== "busy" || pictures.length !== filled)) spoken.textContent = message;
+  filled = pictures.length;
+};
+
+watch("value", show);
+show();
