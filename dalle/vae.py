@@ -150,3 +150,13 @@ class DalleVAE(ModelMixin, ConfigMixin):
         """Normalised latents (B, C, h, w) -> premultiplied RGBA (B, 4, 16 h, 16 w), clamped to [-1, 1]."""
         z = self.denormalize(z.to(self.latent_std.dtype)).contiguous(memory_format=torch.channels_last)
         return self.decode(z).sample.float().clamp(-1, 1)
+
+
+def build_vae(config: VAEConfig) -> DalleVAE:
+    """The autoencoder of a configuration, with fresh weights."""
+    return DalleVAE(
+        channels=config.channels,
+        encoder_blocks=config.encoder_blocks,
+        decoder_blocks=config.decoder_blocks,
+        latent_channels=config.latent_channels,
+    )

@@ -38,11 +38,11 @@ def tiny_pipeline(encoder):
     from dalle.judge import Judge
     from dalle.pipeline import DallePipeline
     from dalle.prior import build_prior
-    from dalle.vae import DalleVAE
+    from dalle.vae import build_vae
 
     torch.manual_seed(0)
     preset = PRESETS["tiny"]
-    vae = DalleVAE(preset.vae.channels, preset.vae.encoder_blocks, preset.vae.decoder_blocks)
+    vae = build_vae(preset.vae)
     prior = build_prior(preset.prior)
     with torch.no_grad():
         for parameter in (*vae.parameters(), *prior.parameters()):

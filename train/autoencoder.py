@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from dalle.config import PRESETS
-from dalle.vae import DalleVAE
+from dalle.vae import DalleVAE, build_vae
 from train.adversary import Adversary, PatchDiscriminator
 from train.data import SceneComposer, SpriteStore
 from train.losses import edges, over, psnr, two_scale
@@ -104,8 +104,7 @@ class AutoencoderTask:
         if init is not None:
             vae = DalleVAE.from_pretrained(init, torch_dtype=torch.float32)
         else:
-            preset = PRESETS[config.preset].vae
-            vae = DalleVAE(preset.channels, preset.encoder_blocks, preset.decoder_blocks, preset.latent_channels)
+            vae = build_vae(PRESETS[config.preset].vae)
         vae = vae.to(memory_format=torch.channels_last).train()
         objective = Objective(vae, kl_weight, edge_weight, latent_noise)
         optimizer = torch.optim.AdamW(vae.parameters(), lr=learning_rate, betas=(0.9, 0.99), weight_decay=1e-4)

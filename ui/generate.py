@@ -48,8 +48,7 @@ class Generate:
     def begin(self, prompt: object, num_images: object, request: gr.Request) -> tuple[str, dict[str, Any]]:
         """Takes a ticket, at once and outside the queue, and clears the wall."""
         run = self._runs.begin(session_of(request), KIND)
-        total = num_images if isinstance(num_images, int) and 1 <= num_images <= MAX_IMAGES else 0
-        return run.ticket, wall(run, "busy", "Waiting for a turn", prompt, total)
+        return run.ticket, wall(run, "busy", "Waiting for a turn", prompt, places(num_images))
 
     def draw(
         self,
@@ -86,7 +85,7 @@ class Generate:
                     strict=strict,
                 )
             )
-            total = wish.num_images
+            total = places(wish.num_images)
             for message in until_ready(self._engine, run.cancel):
                 yield state("busy", message)
             opinion = verdict.judge_prompt(self._engine, prompt, style)
@@ -165,6 +164,11 @@ def wall(
         "pictures": list(pictures or ()),
         "progress": progress,
     }
+
+
+def places(num_images: object) -> int:
+    """How many empty places the wall shows: none for a number that the engine will refuse."""
+    return num_images if isinstance(num_images, int) and 1 <= num_images <= MAX_IMAGES else 0
 
 
 def summary(count: int, seconds: float, device: str) -> str:

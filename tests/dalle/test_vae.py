@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from dalle.vae import DalleVAE, Upsample
+from dalle.config import VAEConfig
+from dalle.vae import DalleVAE, Upsample, build_vae
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,7 @@ def test_save_and_load_are_bit_equal(vae, tmp_path):
 
 def test_gradient_reaches_every_parameter():
     torch.manual_seed(0)
-    vae = DalleVAE((16, 16, 16, 8), (1, 1, 1), (1, 1, 1, 1))
+    vae = build_vae(VAEConfig((16, 16, 16, 8), (1, 1, 1), (1, 1, 1, 1)))
     for parameter in vae.parameters():
         torch.nn.init.normal_(parameter, 0, 0.05)
     x = torch.rand(1, 4, 32, 32) * 2 - 1

@@ -235,10 +235,9 @@ def test_a_turn_is_the_same_for_latent_and_picture():
 
 def test_a_frozen_encoder_gets_no_gradient(tiny_pipeline):
     from dalle.config import PRESETS
-    from dalle.vae import DalleVAE
+    from dalle.vae import build_vae
 
-    preset = PRESETS["tiny"].vae
-    vae = DalleVAE(preset.channels, preset.encoder_blocks, preset.decoder_blocks)
+    vae = build_vae(PRESETS["tiny"].vae)
     objective = Objective(vae, 1e-3, 1.0, 0.1)
     loss, *_ = objective(torch.rand(1, 4, 64, 64) * 2 - 1, torch.Generator().manual_seed(0), None, True)
     loss.backward()

@@ -93,7 +93,7 @@ def test_bad_input_is_answered_on_the_wall(changes, message):
     engine = FakeEngine()
     wall = generate(engine, **changes)[-1][0]
     assert wall["state"] == "error" and message in wall["message"]
-    assert engine.steps_done == 0
+    assert wall["total"] <= 9 and engine.steps_done == 0
 
 
 def test_a_refusal_comes_with_its_verdict():

@@ -6,7 +6,7 @@ import random
 import re
 from collections.abc import Sequence
 
-from dalle.config import COLOURS
+from dalle.config import COLOURS, STYLES
 
 NUMBERS = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five"}
 
@@ -21,14 +21,14 @@ RELATIONS: dict[str, tuple[str, ...]] = {
 """Relation -> how captions say it."""
 
 BACKGROUNDS: dict[str, str] = {
-    "plain": "on a {colour} background",
-    "gradient": "on a {colour} gradient background",
+    "plain": "on {colour} background",
+    "gradient": "on {colour} gradient background",
     "night": "at night",
     "meadow": "on a green meadow",
     "beach": "on a beach",
     "snow": "in the snow",
 }
-"""Background -> how captions say it; the first is the common one."""
+"""Background -> how captions say it, `colour` with its article; the first is the common one."""
 
 SYNONYMS: dict[str, tuple[str, ...]] = {
     "airplane": ("plane", "aeroplane"),
@@ -115,49 +115,72 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "woman's hat": ("sun hat",),
     "wrapped gift": ("gift", "present"),
 }
-"""Label -> other words that people type for the same drawing. emojibase's tags name moods as well ("cool"), so they can't stand
-for a label; a tag does only where it is the label's own last word ("apple" of "red apple")."""
+"""Label -> other words that people type for the same drawing.
 
-MASS = frozenset(
-    "bacon bread broccoli butter cheese chocolate corn dna fire fog food garlic ginger hair honey ice luggage meat milk money music oil "
-    "paper popcorn rain rice sake salt sand seaweed smoke snow soap soup spaghetti sushi tofu toast water weather wheat wind wood "
-    "yarn lightning mail sewing knitting bowling boxing soccer football basketball tennis hockey volleyball badminton lacrosse golf baseball softball "
-    "curry pasta coffee tea beer wine juice software hardware technology biology chemistry physics justice love sleep success "
-    "cash ketchup mustard pepper sugar flour grass lava mud dust steam garbage trash rubbish clothing furniture".split()
+emojibase's tags name moods as well ("cool"), so they can't stand for a label; a tag does only where it is the label's
+own last word ("apple" of "red apple")."""
+
+
+def _words(text: str, separator: str | None = None) -> frozenset[str]:
+    return frozenset(text.split(separator))
+
+
+MASS = _words(
+    "bacon badminton baseball basketball beer biology bowling boxing bread broccoli butter cash cheese chemistry "
+    "chocolate clothing coffee corn curry dna dust fire flour fog food football furniture garbage garlic ginger "
+    "golf grass hair hardware hockey honey ice juice justice ketchup knitting lacrosse lava lightning love luggage "
+    "mail meat milk money mud music mustard oil paper pasta pepper physics popcorn rain rice rubbish sake salt sand "
+    "seaweed sewing sleep smoke snow soap soccer softball software soup spaghetti steam success sugar sushi tea "
+    "technology tennis toast tofu trash volleyball water weather wheat wind wine wood yarn"
 )
 """Nouns without an article or plural. Sports stand for their balls in some sets, so they have neither here."""
 
-PLURAL_ONLY = frozenset("jeans shorts glasses sunglasses scissors pants trousers goggles tongs pajamas binoculars headphones earphones "
-                        "stairs clothes chopsticks fries noodles".split())
-SINGULAR_S = frozenset("bus gas lens compass glass cactus octopus walrus hippopotamus virus lotus circus campus abacus iris mass cross "
-                       "dress boss class chess brass grass canvas atlas christmas tennis princess fungus diplodocus abs colossus "
-                       "pancreas sos news rss gps thermos stegosaurus hibiscus citrus cosmos platypus bias aries moss "
-                       "moss abyss access address process business wireless boss mess pass success".split())
+PLURAL_ONLY = _words(
+    "binoculars chopsticks clothes earphones fries glasses goggles headphones jeans noodles pajamas pants scissors "
+    "shorts skis stairs sunglasses tongs trousers"
+)
+SINGULAR_S = _words(
+    "abacus abs abyss access address aries atlas bias boss brass bus business cactus campus canvas chess christmas "
+    "circus citrus class colossus compass cosmos cross diplodocus dress fungus gas glass gps grass hibiscus "
+    "hippopotamus iris lens lotus mass mess moss news octopus pancreas pass platypus princess process rss sos "
+    "stegosaurus success tennis thermos virus walrus wireless"
+)
 IRREGULAR = {
-    "mouse": "mice", "goose": "geese", "tooth": "teeth", "foot": "feet", "man": "men", "woman": "women", "child": "children",
-    "person": "people", "ox": "oxen", "sheep": "sheep", "fish": "fish", "deer": "deer", "shrimp": "shrimp", "squid": "squid",
-    "bison": "bison", "moose": "moose", "spacecraft": "spacecraft", "aircraft": "aircraft", "cactus": "cacti", "die": "dice",
-    "leaf": "leaves", "knife": "knives", "wolf": "wolves", "loaf": "loaves", "scarf": "scarves", "shelf": "shelves", "half": "halves",
-    "calf": "calves", "elf": "elves", "wife": "wives", "life": "lives", "thief": "thieves", "potato": "potatoes", "tomato": "tomatoes",
-    "mango": "mangoes", "hero": "heroes", "volcano": "volcanoes", "mosquito": "mosquitoes", "torpedo": "torpedoes", "swordfish": "swordfish",
-    "starfish": "starfish", "jellyfish": "jellyfish", "blowfish": "blowfish", "goldfish": "goldfish", "bus": "buses", "gas": "gases",
-    "octopus": "octopuses", "quiz": "quizzes", "series": "series", "salmon": "salmon", "reindeer": "reindeer", "policeman": "policemen",
-    "snowman": "snowmen", "fireman": "firemen", "axis": "axes",
-}  # fmt: skip
+    word: word
+    for word in _words(
+        "sheep fish deer shrimp squid bison moose spacecraft aircraft swordfish starfish jellyfish blowfish goldfish "
+        "series salmon reindeer"
+    )
+} | dict(
+    pair.split(":")
+    for pair in _words(
+        "mouse:mice goose:geese tooth:teeth foot:feet man:men woman:women child:children person:people ox:oxen "
+        "cactus:cacti die:dice leaf:leaves knife:knives wolf:wolves loaf:loaves scarf:scarves shelf:shelves "
+        "half:halves calf:calves elf:elves wife:wives life:lives thief:thieves potato:potatoes tomato:tomatoes "
+        "mango:mangoes hero:heroes volcano:volcanoes mosquito:mosquitoes torpedo:torpedoes bus:buses gas:gases "
+        "octopus:octopuses quiz:quizzes policeman:policemen snowman:snowmen fireman:firemen axis:axes"
+    )
+)
 
-_PREPOSITION = re.compile(r" (?:with|of|in|on|behind|without|for|at|and|to|from|showing|under|over|facing|wearing|holding|symbol for)\b")
-_AN = re.compile(r"(?:[aeio]|u(?!ni(?!n)|[rs](?:ain|[aeiou])|ku|fo\b|tensil|-)|hour|honest|heir|honor|x-ray|mri\b|suv\b|sos\b|led\b|lcd\b|rss\b|sd\b|html\b|mp3|sms\b|ssd\b|8\b|11|18)")
+_PREPOSITION = re.compile(
+    r" (?:with|of|in|on|behind|without|for|at|and|to|from|showing|under|over|facing|wearing|holding|symbol for)\b"
+)
+_AN = re.compile(
+    r"(?:[aeio]|u(?!ni(?!n)|[rs](?:ain|[aeiou])|ku|fo\b|tensil|-)|hour|honest|heir|honor|8\b|11|18|"
+    r"(?:x-ray|mri|suv|sos|led|lcd|rss|sd|html|mp3|sms|ssd)\b)"
+)
 _A = re.compile(r"(?:one\b|one-|once|eu|ewe\b|uno\b)")
 _CLOCK = re.compile(r"^(\w+) o'clock$|^(\w+)-thirty$")
-_PROPER = frozenset({
-    "mount fuji", "saturn", "aries", "taurus", "gemini", "cancer", "leo", "virgo", "libra", "scorpio", "sagittarius", "capricorn",
-    "aquarius", "pisces", "ophiuchus", "santa claus", "mrs. claus", "mx claus",
-})  # fmt: skip
+_PROPER = _words(
+    "mount fuji,saturn,santa claus,mrs. claus,mx claus,aries,taurus,gemini,cancer,leo,virgo,libra,scorpio,sagittarius,"
+    "capricorn,aquarius,pisces,ophiuchus",
+    ",",
+)
 _THE = frozenset({"statue of liberty", "tokyo tower", "milky way", "kaaba", "eiffel tower", "union jack"})
 
 
 def article(phrase: str) -> str:
-    """"a" or "an", by the sound that the phrase begins with."""
+    """The indefinite article that the phrase's first sound asks for."""
     start = phrase.lower()
     return "an" if _AN.match(start) and not _A.match(start) else "a"
 
@@ -183,11 +206,11 @@ def is_mass(label: str) -> bool:
 
 def countable(label: str) -> bool:
     """Whether "three <plural>" is good English for the label."""
-    return is_plain_noun(label) and not is_plural(label) and not is_mass(label)
+    return is_plain_noun(label) and " and " not in label and not is_plural(label) and not is_mass(label)
 
 
 def plural(label: str) -> str:
-    """"slice of pizza" -> "slices of pizza"."""
+    """ "slice of pizza" -> "slices of pizza"."""
     head, rest = _split_head(label)
     words = head.split(" ")
     noun = words[-1]
@@ -205,7 +228,7 @@ def plural(label: str) -> str:
 
 
 def noun_phrase(label: str, *adjectives: str, count: int = 1) -> str:
-    """"red apple", 3 -> "three red apples"; "owl" -> "an owl"; "cherries" -> "cherries"; "flag of peru" -> "the flag of peru"."""
+    """The label as it stands in a sentence: "an owl", "three red apples", "cherries", "the flag of peru"."""
     described = " ".join((*(word for word in adjectives if word), label))
     if count > 1:
         return f"{NUMBERS[count]} {plural(described)}"
@@ -223,7 +246,7 @@ def noun_phrase(label: str, *adjectives: str, count: int = 1) -> str:
 
 
 def with_article(phrase: str, noun: str = "") -> str:
-    """"red apple" -> "a red apple"; `noun` is the part that decides whether an article fits, the whole phrase by default."""
+    """The same for a phrase with adjectives: `noun`, its end, decides whether an article fits."""
     noun = noun or phrase
     adjectives = phrase.removesuffix(noun).split() if phrase.endswith(noun) else []
     return noun_phrase(noun, *adjectives)
@@ -243,7 +266,7 @@ def is_plain_noun(label: str) -> bool:
 
 
 def without_colour(label: str) -> str | None:
-    """The label without the colour it begins with ("red apple" -> "apple"); None where a colour stands elsewhere in it."""
+    """ "red apple" -> "apple"; None where a colour stands elsewhere in the label."""
     words = label.split(" ")
     if words[0] in COLOURS and len(words) > 1:
         words = words[1:]
@@ -254,17 +277,49 @@ def other_names(label: str, tags: Sequence[str], group: str = "") -> list[str]:
     """Other words for the same drawing, sensible ones only: none for most."""
     names = list(SYNONYMS.get(label, ()))
     words = label.split(" ")
-    if len(words) == 2 and words[1] in tags and words[0] in COLOURS:
+    if len(words) == 2 and words[1] in tags and words[0] in COLOURS and words[1] not in names:
         names.append(words[1])
     if group == "animal" and len(words) > 1 and words[-1] == "face":
         names.append(" ".join(words[:-1]))
     return names
 
 
-def keywords(label: str, tags: Sequence[str], random_: random.Random, most: int = 2) -> str:
+def keywords(label: str, tags: Sequence[str], rng: random.Random, most: int = 2) -> str:
     """A few tags as a list that follows the caption: ", fruit, healthy"; "" where there are none."""
-    known = set(re.findall(r"[a-z]+", label))
-    fitting = [tag for tag in tags if re.fullmatch(r"[a-z]{3,12}", tag) and tag not in known and tag not in COLOURS]
+    fitting = [tag for tag in tags if re.fullmatch(r"[a-z]{3,12}", tag) and tag[:4] not in label and tag not in COLOURS]
     if not fitting:
         return ""
-    return "".join(f", {tag}" for tag in random_.sample(fitting, min(len(fitting), random_.randint(1, most))))
+    return "".join(f", {tag}" for tag in rng.sample(fitting, min(len(fitting), rng.randint(1, most))))
+
+
+LONG = (
+    "a drawing of {}",
+    "a picture of {}",
+    "an illustration of {}",
+    "a simple drawing of {}",
+    "a sticker of {}",
+    "a cartoon of {}",
+    "a drawing that shows {}",
+    "an image of {}",
+)
+TRANSPARENT = ("on a transparent background", "with no background", "as a cut-out")
+
+
+def sentence(subject: str, background: str, style: str, extra: str, long: bool, rng: random.Random) -> str:
+    """The whole caption: subject, then where it is, then words that describe it, then the style.
+
+    Args:
+        subject: "a cat to the left of a tree".
+        background: "on a blue background", or "" where the scene is transparent.
+        style: a key of `STYLES`, or "" to leave it unsaid.
+        extra: words that follow, with their comma, or "".
+        long: a structured caption instead of the bare words.
+    """
+    caption = rng.choice(LONG).format(subject) if long else subject
+    if background:
+        caption = f"{caption} {background}"
+    elif long and rng.random() < 0.3:
+        caption = f"{caption} {rng.choice(TRANSPARENT)}"
+    if long:
+        caption += extra
+    return f"{caption}, {STYLES[style]}" if style else caption

@@ -19,8 +19,8 @@ def summary(store: SpriteStore) -> str:
     splits = Counter(record.split for record in store.records)
     counts = [sum(len(s) >= n for s in styles.values()) for n in (6, 4, 2)]
     return (
-        f"{len(store):,} drawings of {len(styles):,} concepts; in at least six drawn styles: {counts[0]:,}, four: {counts[1]:,}, "
-        f"two: {counts[2]:,} (pixel art, silhouette, outline and sepia are made of any of them).\n"
+        f"{len(store):,} drawings of {len(styles):,} concepts; in at least six drawn styles: {counts[0]:,}, "
+        f"four: {counts[1]:,}, two: {counts[2]:,} (pixel art, silhouette, outline and sepia are made of any of them).\n"
         f"Splits: train {splits['train']:,}, val {splits['val']:,}, test {splits['test']:,}."
     )
 
@@ -39,7 +39,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m train data", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("data/sprites"), help="folder of the rendered drawings")
     parser.add_argument("--packages", type=Path, default=Path("data/packages"), help="where npm installs the sets")
-    parser.add_argument("--folder", type=Path, default=None, help="your own pictures: metadata.jsonl, or NAME.txt beside NAME.png")
+    parser.add_argument(
+        "--folder", type=Path, default=None, help="your own pictures: metadata.jsonl, or NAME.txt beside NAME.png"
+    )
     parser.add_argument("--workers", type=int, default=None, help="processes that render (default: one a core)")
     parser.add_argument("--preview", type=Path, default=None, help="write a picture of 64 captioned samples here")
     parser.add_argument("--split", default="train", choices=("train", "val", "test"), help="split of the preview")
@@ -56,7 +58,8 @@ def main(argv: list[str] | None = None) -> int:
         meta = arguments.out / "meta.json"
         mark = fingerprint()
         done = meta.exists() and mark in meta.read_text(encoding="utf-8")
-        store = SpriteStore.open(arguments.out) if done else render(collect(modules), arguments.out, mark, arguments.workers)
+        sources = [] if done else collect(modules)
+        store = SpriteStore.open(arguments.out) if done else render(sources, arguments.out, mark, arguments.workers)
     print(summary(store))
     if arguments.preview is not None:
         preview(store, arguments.preview, arguments.split, arguments.seed)

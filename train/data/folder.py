@@ -1,4 +1,4 @@
-"""A folder of your own captioned pictures as drawings: `metadata.jsonl` with file_name and text, or NAME.txt beside NAME.png."""
+"""Your own captioned pictures as drawings: `metadata.jsonl` with file_name and text, or NAME.txt beside NAME.png."""
 
 from __future__ import annotations
 
@@ -55,7 +55,13 @@ def folder_sources(folder: Path) -> list[Source]:
         if not path.exists():
             raise DataError(f"{name} has a caption, but there is no such picture in {folder}.")
         record = Drawing(
-            set=folder.name or "own", version="1", licence="own", name=name, concept=named[name].lower(), style="", label=named[name]
+            set=folder.name or "own",
+            version="1",
+            licence="own",
+            name=name,
+            concept=named[name].lower(),
+            style="",
+            label=named[name],
         )
         sources.append(Source(record, path=str(path)))
     if len(sources) < 10:

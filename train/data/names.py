@@ -1,9 +1,10 @@
-"""Plain English names: one concept, many sets. Every emoji set is aligned through emojibase; icons speak for themselves."""
+"""Plain English names: one concept, many sets. Emoji sets are aligned through emojibase; icons speak for themselves."""
 
 from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,21 +36,11 @@ GROUP_WEIGHTS = {
 }
 """How often a drawing of a group is drawn in training, beside the others."""
 
-LEFT_OUT_SUBGROUPS = {
-    "skin-tone",
-    "hair-style",
-    "keycap",
-    "alphanum",
-    "arrow",
-    "av-symbol",
-    "math",
-    "punctuation",
-    "other-symbol",
-    "person-symbol",
-    "gender",
-    "transport-sign",
-}
-"""Letters, arrows and signs: drawings of writing, which so small a model can't learn."""
+LEFT_OUT_SUBGROUPS = {"skin-tone", "hair-style", "keycap", "alphanum", "person-symbol"}
+"""Letters, digits and parts of other emoji: drawings of writing, which so small a model can't learn."""
+
+ALIASES = "aliases.json"
+"""What older sets call an emoji, misspellings included -> emojibase's label."""
 
 _TRAILING = re.compile(r"(-(\d+|flat|bold|fill|duo|alternate|one|two|three|four|five|glass|solid))+$")
 _NOT_DRAWN = re.compile(
@@ -70,14 +61,44 @@ class Name:
 
 
 def squash(text: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", text.lower())
+    """Letters and digits only, without accents; "&" is "and"."""
+    text = unicodedata.normalize("NFKD", text.replace("&", " and ")).lower()
+    return re.sub(r"[^a-z0-9]", "", text)
+
+
+def unicode_names(hexcode: str) -> list[str]:
+    """The Unicode name of a one-character emoji, also without the words that sets drop; older sets go by it."""
+    if "-" in hexcode:
+        return []
+    name = unicodedata.name(chr(int(hexcode, 16)), "")
+    found = [name, f"{name} SYMBOL", f"{name} SIGN"]
+    found += [name.replace(word, "") for word in (" SYMBOL", " SIGN", "BLACK ", "WHITE ", "HEAVY ") if word in name]
+    return found if name else []
+
+
+def _together(people: str) -> str:
+    """ "man, woman, boy, boy" -> "a man, a woman and two boys"."""
+    words = people.split(", ")
+    parts = [f"two {word}s" if words.count(word) > 1 else f"a {word}" for word in dict.fromkeys(words)]
+    if words[:2] in (["man", "man"], ["woman", "woman"]):
+        parts[0] = "two men" if words[0] == "man" else "two women"
+    return " and ".join((", ".join(parts[:-1]), parts[-1])) if len(parts) > 1 else parts[0]
 
 
 def plain(label: str) -> str:
-    """emojibase's label as it stands in a caption: "flag: Peru" -> "flag of Peru", "O button (blood type)" -> "O button"."""
-    label = re.sub(r"^flag: ", "flag of ", label)
-    label = re.sub(r"\(.*?\)", "", label).replace("“", "").replace("”", "").replace("’", "'").replace(":", "")
-    return re.sub(r"\s+", " ", label).strip()
+    """emojibase's label as it stands in a caption: "flag: Peru" -> "flag of Peru", "man: beard" -> "man with beard",
+    "family: man, boy" -> "family of a man and a boy", "O button (blood type)" -> "O button"."""
+    label = re.sub(r"\(.*?\)", "", label).replace("“", "").replace("”", "").replace("’", "'").replace("!", "").strip()
+    before, colon, after = label.partition(": ")
+    if not colon:
+        return re.sub(r"\s+", " ", label)
+    if before == "flag":
+        return f"flag of {after}"
+    if before == "family":
+        return f"family of {_together(after)}"
+    if before in ("kiss", "couple with heart"):
+        return f"{before} between {_together(after)}"
+    return f"{before} {after}" if after.startswith("facing") else f"{before} with {after}"
 
 
 class Names:
@@ -97,8 +118,6 @@ class Names:
             name: Name | None = Name(label.lower(), label.lower(), tuple(entry.get("tags", ())), group)
             if subgroup in LEFT_OUT_SUBGROUPS or group == "component":
                 name = None
-            elif subgroup == "family":
-                name = None
             self.by_hexcode[self._hexcode(entry["hexcode"])] = name
             for alias in (entry["label"], label):
                 self.by_name[squash(alias)] = name
@@ -111,6 +130,13 @@ class Names:
                     for alias in [aliases] if isinstance(aliases, str) else aliases:
                         self.by_name.setdefault(squash(alias), self.by_hexcode[key])
 
+        for hexcode, name in self.by_hexcode.items():
+            for alias in unicode_names(hexcode):
+                self.by_name.setdefault(squash(alias), name)
+        aliases = json.loads((Path(__file__).parent / ALIASES).read_text(encoding="utf-8"))
+        for alias, label in aliases.items():
+            self.by_name.setdefault(squash(alias), self.by_name[squash(label)])
+
     @staticmethod
     def _hexcode(text: str) -> str:
         return "-".join(part.lstrip("0") for part in text.upper().split("-") if part not in ("FE0F",))
@@ -118,6 +144,8 @@ class Names:
     def of_emoji(self, icon: str) -> Name | None:
         """What an icon of an emoji set shows; None where it is left out or unknown."""
         if "skin-tone" in icon or re.search(r"-(1f3f[b-f])", icon):
+            return None
+        if re.search(r"-tone\d$", icon):
             return None
         for candidate in (icon, re.sub(r"^flag-(for-)?(flag-)?", "flag ", icon), re.sub(r"-\d+$", "", icon)):
             if squash(candidate) in self.by_name:

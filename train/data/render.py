@@ -17,13 +17,15 @@ from PIL import Image
 from tqdm import tqdm
 
 from dalle.config import COLOURS, IMAGE_SIZE, StorageError
-from train.data.names import GROUP_WEIGHTS, Names
+from train.data.names import GROUP_WEIGHTS, Name, Names
 from train.data.sources import SETS, DrawingSet, lock_hash
 from train.data.store import Drawing, SpriteStore, write_index
 
+VERSION = 1
+"""To be raised when names, labels, the way of rendering or the split change: the drawings are then rendered again."""
+
 HELD_OUT = {"test": 4, "val": 1}
 """Percent of drawings a split holds."""
-
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def bitmap_sources(drawings: DrawingSet, modules: Path, names: Names) -> list[So
     return found
 
 
-def make_record(drawings: DrawingSet, icon: str, name: object) -> Drawing:
+def make_record(drawings: DrawingSet, icon: str, name: Name) -> Drawing:
     weight = drawings.weight * GROUP_WEIGHTS[name.group]
     return Drawing(
         set=drawings.name,
@@ -91,11 +93,13 @@ def make_record(drawings: DrawingSet, icon: str, name: object) -> Drawing:
 def collect(modules: Path) -> list[Source]:
     """Every drawing of every set that has a name and is not left out, in a fixed order."""
     names = Names(modules)
-    sources = []
+    sources: dict[tuple[str, str, str], Source] = {}
     for drawings in SETS:
         reader = bitmap_sources if drawings.style == "3d" else iconify_sources
-        sources += reader(drawings, modules, names)
-    return sources
+        for source in reader(drawings, modules, names):
+            # Some sets list one drawing of a concept under several names, old and new: the first stays.
+            sources.setdefault((source.record.set, source.record.concept, source.svg or source.path or ""), source)
+    return list(sources.values())
 
 
 def rasterise(source: Source) -> np.ndarray | None:
@@ -104,7 +108,7 @@ def rasterise(source: Source) -> np.ndarray | None:
         if source.svg is not None:
             import resvg_py
 
-            data = bytes(resvg_py.svg_to_bytes(svg_string=source.svg, width=IMAGE_SIZE, height=IMAGE_SIZE))
+            data = bytes(resvg_py.svg_to_bytes(svg_string=source.svg, skip_system_fonts=True))
             image = Image.open(io.BytesIO(data)).convert("RGBA")
         else:
             image = Image.open(source.path).convert("RGBA")
@@ -120,7 +124,8 @@ def fit(image: Image.Image) -> Image.Image:
     scale = IMAGE_SIZE / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     canvas = Image.new("RGBA", (IMAGE_SIZE, IMAGE_SIZE))
-    canvas.paste(image.resize(size, Image.Resampling.LANCZOS), ((IMAGE_SIZE - size[0]) // 2, (IMAGE_SIZE - size[1]) // 2))
+    corner = ((IMAGE_SIZE - size[0]) // 2, (IMAGE_SIZE - size[1]) // 2)
+    canvas.paste(image.resize(size, Image.Resampling.LANCZOS), corner)
     return canvas
 
 
@@ -159,47 +164,62 @@ def dominant_colour(pixels: np.ndarray) -> str:
     return names[best] if counts[best] > 0.7 * len(coloured) else ""
 
 
-def bucket(record: Drawing) -> int:
-    """0..99, from what the drawing is: the same on every machine and for every order."""
-    return int(hashlib.sha256(f"{record.set}/{record.name}".encode()).hexdigest(), 16) % 100
+def digest(record: Drawing) -> int:
+    """A number from what the drawing is: the same on every machine and for every order."""
+    return int(hashlib.sha256(f"{record.set}/{record.name}".encode()).hexdigest(), 16)
+
+
+TWINS = 12
+"""Perceptual hashes that differ in no more of their 192 bits belong to one drawing under two names."""
 
 
 def split_drawings(records: Sequence[Drawing]) -> None:
     """Sets `split` of every record, in place.
 
-    Held out is a style of a concept, never a whole concept: at least two other drawings of it stay in training. Drawings of
-    a concept that look alike (hashes within 12 of 192 bits) stay on the same side.
+    Held out is a style of a concept, never a whole concept: at least two other drawings of it stay in training. What
+    has a look-alike anywhere in the sets stays in training with it. A reader's own pictures, which share no concepts,
+    are held out one by one, and where a store is too small for shares, each split gets one.
     """
-    by_concept: dict[str, list[Drawing]] = defaultdict(list)
-    for record in records:
+    by_concept: dict[str, list[int]] = defaultdict(list)
+    for place, record in enumerate(records):
         record.split = "train"
-        by_concept[record.concept].append(record)
-    for drawings in by_concept.values():
-        if len(drawings) < 4:
+        by_concept[record.concept if record.group else ""].append(place)
+    hashes = np.array([list(bytes.fromhex(record.phash)) for record in records], np.uint8)  # (N, 24)
+    for places in by_concept.values():
+        if len(places) < 4:
             continue
-        bits = [int(r.phash, 16) for r in drawings]
         taken = 0
-        for place, record in enumerate(drawings):
-            share = bucket(record)
+        for place in places:
+            share = digest(records[place]) % 100
             split = "test" if share < HELD_OUT["test"] else "val" if share < sum(HELD_OUT.values()) else "train"
-            twins = [o for o, b in zip(drawings, bits, strict=True) if o is not record and (b ^ bits[place]).bit_count() <= 12]
-            if split == "train" or twins or taken >= len(drawings) - 3:
+            if split == "train" or taken >= len(places) - 3:
                 continue
-            record.split = split
+            if (np.bitwise_count(hashes ^ hashes[place]).sum(1) <= TWINS).sum() > 1:
+                continue
+            records[place].split = split
             taken += 1
-    held = {record.split for record in records}
-    if not {"val", "test"} <= held:
-        # A folder of one's own has one picture a concept: there whole pictures are held out.
-        order = sorted(records, key=lambda r: hashlib.sha256(f"{r.set}/{r.name}".encode()).hexdigest())
-        share = max(1, len(order) // 20)
-        for record in order[:share]:
-            record.split = "test"
-        for record in order[share : 2 * share]:
-            record.split = "val"
+    for split in HELD_OUT:
+        if not any(record.split == split for record in records):
+            min((record for record in records if record.split == "train"), key=digest).split = split
 
 
 def _render(job: tuple[int, Source]) -> tuple[int, np.ndarray | None]:
     return job[0], rasterise(job[1])
+
+
+def read_json(path: Path) -> dict[str, object]:
+    """The object in a file; empty where there is none, or half of one."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+
+
+def write_json(path: Path, value: dict[str, object]) -> None:
+    """Written aside, then renamed: whole or not there."""
+    aside = path.with_suffix(".tmp")
+    aside.write_text(json.dumps(value), encoding="utf-8")
+    os.replace(aside, path)
 
 
 def render(sources: Sequence[Source], folder: Path, fingerprint: str, workers: int | None = None) -> SpriteStore:
@@ -210,18 +230,17 @@ def render(sources: Sequence[Source], folder: Path, fingerprint: str, workers: i
     """
     folder.mkdir(parents=True, exist_ok=True)
     meta_file, done_file, pixels_file = folder / "meta.json", folder / "rendered.npy", folder / "sprites.partial.npy"
-    if meta_file.exists() and json.loads(meta_file.read_text(encoding="utf-8")).get("fingerprint") == fingerprint:
+    if read_json(meta_file).get("fingerprint") == fingerprint:
         return SpriteStore.open(folder)
-    meta_file.unlink(missing_ok=True)
     progress = folder / "progress.json"
     key = {"fingerprint": fingerprint, "count": len(sources)}
-    fresh = not progress.exists() or json.loads(progress.read_text(encoding="utf-8")) != key or not pixels_file.exists()
+    fresh = read_json(progress) != key or not (pixels_file.exists() and done_file.exists())
     try:
         shape = (len(sources), IMAGE_SIZE, IMAGE_SIZE, 4)
         pixels = np.lib.format.open_memmap(pixels_file, "w+" if fresh else "r+", np.uint8, shape)
         # 0: not yet, 1: rendered, 2: nothing to see.
         done = np.lib.format.open_memmap(done_file, "w+" if fresh else "r+", np.uint8, (len(sources),))
-        progress.write_text(json.dumps(key), encoding="utf-8")
+        write_json(progress, key)
         todo = [(i, source) for i, source in enumerate(sources) if not done[i]]
         bar = tqdm(total=len(sources), initial=len(sources) - len(todo), desc="render", unit="drawing", mininterval=2)
         for index, array in _parallel(todo, workers):
@@ -240,14 +259,16 @@ def render(sources: Sequence[Source], folder: Path, fingerprint: str, workers: i
             records[place].colour = dominant_colour(pixels[index])
         final.flush()
         split_drawings(records)
+        meta_file.unlink(missing_ok=True)  # an earlier store is whole until its pixels are replaced
         os.replace(folder / "sprites.tmp.npy", folder / "sprites.npy")
         write_index(folder / "index.jsonl", records)
-        meta_file.write_text(json.dumps({"fingerprint": fingerprint, "drawings": len(records)}), encoding="utf-8")
+        write_json(meta_file, {"fingerprint": fingerprint, "drawings": len(records)})
         for path in (pixels_file, done_file, progress):
             path.unlink(missing_ok=True)
     except OSError as error:
         raise StorageError(
-            f"Could not write the drawings to {folder}: {error}. About {len(sources) * 2 * 256 / 2**20:.1f} GiB are needed."
+            f"Could not write the drawings to {folder}: {error}. About {len(sources) * 2 * 256 / 2**20:.1f} GiB are "
+            "needed: free some space, then run the same command again; what is rendered is kept."
         ) from error
     return SpriteStore.open(folder)
 
@@ -262,6 +283,5 @@ def _parallel(todo: list[tuple[int, Source]], workers: int | None) -> Iterable[t
 
 
 def fingerprint() -> str:
-    """Changes where the pinned sets or what is read from them change."""
-    names = (Path(__file__).parent / "names.py").read_bytes()
-    return hashlib.sha256(lock_hash().encode() + names).hexdigest()
+    """Changes where the pinned sets or what is made of them change."""
+    return f"{VERSION}-{lock_hash()}"

@@ -49,12 +49,19 @@ SETS = (
     DrawingSet("@iconify-json/fluent-emoji-flat", "MIT", "modern", "Fluent Emoji Flat by Microsoft Corporation"),
     DrawingSet("@iconify-json/emojione", "CC-BY-4.0", "classic", "Emoji One (Colored) by Emoji One"),
     DrawingSet("@iconify-json/fxemoji", "Apache-2.0", "bold", "Firefox OS Emoji by Mozilla"),
-    DrawingSet("@lobehub/fluent-emoji-3d", "MIT", "3d", "Fluent Emoji 3D by Microsoft Corporation, packaged by LobeHub"),
+    DrawingSet("@lobehub/fluent-emoji-3d", "MIT", "3d", "Fluent Emoji 3D by Microsoft Corporation, LobeHub"),
+    DrawingSet(
+        "@iconify-json/fluent-emoji-high-contrast",
+        "MIT",
+        "outline",
+        "Fluent Emoji High Contrast by Microsoft Corporation",
+        0.3,
+    ),
     DrawingSet("@iconify-json/streamline-emojis", "CC-BY-4.0", "icon", "Streamline Emojis by Streamline", 0.6),
     DrawingSet("@iconify-json/flat-color-icons", "MIT", "icon", "Flat Color Icons by Icons8", 0.3),
-    DrawingSet("@iconify-json/fluent-color", "MIT", "icon", "Fluent UI System Color Icons by Microsoft Corporation", 0.3),
-    DrawingSet("@iconify-json/streamline-ultimate-color", "CC-BY-4.0", "icon", "Ultimate color icons by Streamline", 0.2),
-    DrawingSet("@iconify-json/streamline-plump-color", "CC-BY-4.0", "icon", "Plump color icons by Streamline", 0.2),
+    DrawingSet("@iconify-json/fluent-color", "MIT", "icon", "Fluent UI Color Icons by Microsoft Corporation", 0.3),
+    DrawingSet("@iconify-json/streamline-ultimate-color", "CC-BY-4.0", "icon", "Ultimate Color by Streamline", 0.2),
+    DrawingSet("@iconify-json/streamline-plump-color", "CC-BY-4.0", "icon", "Plump Color by Streamline", 0.2),
     DrawingSet("@iconify-json/meteocons", "MIT", "icon", "Meteocons by Bas Milius", 0.3),
     DrawingSet("@iconify-json/marketeq", "MIT", "icon", "Marketeq by Marketeq", 0.2),
     DrawingSet("@iconify-json/circle-flags", "MIT", "icon", "Circle Flags by HatScripts", 0.2),
@@ -78,26 +85,32 @@ def fetch(folder: Path) -> Path:
         DataError: no npm, or no network; says what is missing and what to do.
     """
     modules, stamp = folder / "node_modules", folder / "fetched.sha256"
-    if stamp.exists() and stamp.read_text(encoding="utf-8") == lock_hash():
+    wanted = [*(drawings.package for drawings in SETS), LABELS]
+
+    def missing() -> list[str]:
+        return [package for package in wanted if not (modules / package / "package.json").exists()]
+
+    if stamp.exists() and stamp.read_text(encoding="utf-8") == lock_hash() and not missing():
         return modules
     npm = shutil.which("npm")
-    wanted = ", ".join(drawings.package for drawings in SETS)
     if npm is None:
         raise DataError(
             f"The drawings are fetched with npm, and there is no npm here. Install Node.js (it brings npm), then run "
-            f"`python -m train data` again. Missing: {wanted}."
+            f"`python -m train data` again. Missing: {', '.join(missing())}."
         )
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("package.json", "package-lock.json"):
         shutil.copyfile(HERE / name, folder / name)
-    command = [npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    # A killed install is repeated from npm's own cache: what is there is not downloaded twice.
+    options = ["--ignore-scripts", "--omit=dev", "--omit=peer", "--no-audit", "--no-fund", "--loglevel=error"]
+    command = [npm, "ci", "--prefer-offline", *options]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        missing = [d.package for d in SETS if not (modules / d.package / "package.json").exists()]
         reason = (done.stderr.strip().splitlines() or ["npm gave no reason"])[-1]
         raise DataError(
             "The drawings could not be fetched: is there a network? Run `python -m train data` again once there is; "
-            f"npm keeps what it has. Missing: {', '.join(missing) or 'nothing, but the check failed'}. npm says: {reason}"
+            f"npm keeps what it has. Missing: {', '.join(missing()) or 'nothing, but the check failed'}. "
+            f"npm says: {reason}"
         )
     stamp.write_text(lock_hash(), encoding="utf-8")
     return modules

@@ -55,9 +55,13 @@ class SpriteStore:
         except FileNotFoundError as error:
             raise CheckpointError(f"No rendered drawings in {folder}: run `python -m train data` first.") from error
         except (OSError, ValueError, TypeError) as error:
-            raise CheckpointError(f"The drawings in {folder} are damaged ({error}): remove the folder, render again.") from error
+            raise CheckpointError(
+                f"The drawings in {folder} are damaged ({error}): remove the folder, then run `python -m train data`."
+            ) from error
         if pixels.shape != (len(records), IMAGE_SIZE, IMAGE_SIZE, 4) or pixels.dtype != np.uint8:
-            raise CheckpointError(f"The drawings in {folder} do not fit their index: remove the folder and render again.")
+            raise CheckpointError(
+                f"The drawings in {folder} do not fit their index: remove the folder, then run `python -m train data`."
+            )
         store = cls(pixels, records, meta)
         if not (store.rows("val") and store.rows("test")):
             raise CheckpointError(f"The drawings in {folder} lack the held-out split: render them again.")
