@@ -158,7 +158,7 @@ def main(argv: list[str] | None = None) -> int:
     from dalle.hardware import supports_bf16
 
     kind = "bfloat16" if supports_bf16("cpu") else "float32"
-    facts = f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}, {kind}, medians of {arguments.runs} runs."
+    facts = f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}, {kind}, {arguments.runs} runs."
     text = table(results, facts)
     print(text)
     if arguments.out is not None:

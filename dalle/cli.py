@@ -92,9 +92,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m dalle", description="Draw what you describe, offline.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    generate = commands.add_parser(
-        "generate", help="draw pictures of a prompt", description="Draw pictures of a prompt."
-    )
+    generate = commands.add_parser("generate", help="draw pictures of a prompt", description="Draw pictures of a prompt.")
     generate.add_argument("prompt", help='what to draw, in English: "a red apple"')
     generate.add_argument(
         "--num-images",
@@ -103,9 +101,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="N",
         help=f"1 to {MAX_IMAGES} (default: %(default)s)",
     )
-    generate.add_argument(
-        "--seed", type=int, metavar="N", help=f"0 to {MAX_SEED}; picture i has seed N + i (default: random)"
-    )
+    generate.add_argument("--seed", type=int, metavar="N", help=f"0 to {MAX_SEED}; picture i has seed N + i (default: random)")
     _add_drawing_options(generate)
     generate.add_argument("--strict", action="store_true", help="refuse what the judge thinks can't be drawn")
     generate.add_argument("--out", type=Path, default=Path("out"), metavar="FOLDER", help="default: out/")
@@ -124,9 +120,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     interpolate.add_argument("--seed-a", type=int, metavar="N", help="seed of the first picture (default: random)")
     interpolate.add_argument("--seed-b", type=int, metavar="N", help="seed of the last picture (default: random)")
-    interpolate.add_argument(
-        "--fps", type=float, default=16, metavar="N", help=f"frames a second, 1 to {MAX_FPS} (default: 16)"
-    )
+    interpolate.add_argument("--fps", type=float, default=16, metavar="N", help=f"frames a second, 1 to {MAX_FPS} (default: 16)")
     interpolate.add_argument("--pingpong", action="store_true", help="run back to the start as well")
     _add_drawing_options(interpolate)
     interpolate.add_argument(
@@ -159,9 +153,7 @@ def _add_drawing_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_common_options(parser: argparse.ArgumentParser, json_help: str) -> None:
-    parser.add_argument(
-        "--model", default=DEFAULT_MODEL, help="a checkpoint folder or a Hub id, user/repo (default: %(default)s)"
-    )
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="a checkpoint folder or a Hub id, user/repo (default: %(default)s)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     parser.add_argument("--json", action="store_true", help=json_help)
 
@@ -321,9 +313,7 @@ def _frame_writer(arguments: argparse.Namespace) -> Callable[[list[Image.Image],
         return lambda frames, metadata: _save_webp(frames, path, metadata, arguments)
     if path.suffix.lower() == ".png":
         return lambda frames, metadata: _save_strip(frames, path, metadata)
-    raise SettingError(
-        f"--out must end with .webp (animation), .png (film strip) or / (folder of frames), not {out!r}."
-    )
+    raise SettingError(f"--out must end with .webp (animation), .png (film strip) or / (folder of frames), not {out!r}.")
 
 
 def _save_webp(frames: list[Image.Image], path: Path, metadata: dict[str, str], arguments: argparse.Namespace) -> str:

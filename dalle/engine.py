@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import threading
@@ -189,10 +190,8 @@ class Engine:
         """Starts loading; `status` tells how it went."""
 
         def work() -> None:
-            try:
+            with contextlib.suppress(DalleError):  # kept in status, and raised again by `wait`
                 self.load()
-            except DalleError:
-                pass  # kept in status, and raised again by `wait`
 
         thread = threading.Thread(target=work, name="load-model", daemon=True)
         thread.start()
@@ -246,7 +245,7 @@ class Engine:
         steps = DEFAULT_STEPS if steps is None else whole_number(steps, "Steps", 1, MAX_STEPS)
         guidance = DEFAULT_GUIDANCE if guidance is None else guidance
         check_settings(steps, guidance)
-        return steps, float(guidance)
+        return (steps if self.wait(0).prior.kind == "flow" else 1), float(guidance)
 
     def _record(self, steps: int, guidance: float, style: str | None) -> dict[str, Any]:
         from dalle import __version__
@@ -336,10 +335,10 @@ class Engine:
             began = time.perf_counter()
             own_seed = (seed + index) % (MAX_SEED + 1)
             noise = draw_noise([torch.Generator().manual_seed(own_seed)])
-            latents = noise
-            for step, latents in enumerate(self._draw(noise, text, steps, guidance, cancel)):
-                yield StepProgress(index, step + 1, steps)
-            image = self._picture(latents)
+            clean = noise
+            for step, clean in enumerate(self._draw(noise, text, steps, guidance, cancel), 1):  # noqa: B007
+                yield StepProgress(index, step, steps)
+            image = self._picture(clean)
             seconds = time.perf_counter() - began
             yield Picture(image, index, request.prompt, own_seed, seconds, None, settings | {"seed": own_seed})
 
@@ -371,9 +370,8 @@ class Engine:
         for order, index in enumerate(coarse_to_fine(frames)):
             position = index / (frames - 1)
             weights = (1 - position, position)
-            latents = noise = mix_noise(noises, weights)
-            for latents in self._draw(noise, mix_text(ends, weights), steps, guidance, cancel):
-                pass
+            noise = mix_noise(noises, weights)
+            *_, latents = self._draw(noise, mix_text(ends, weights), steps, guidance, cancel)
             yield Frame(order, index, position, self._picture(latents), frames)
 
 

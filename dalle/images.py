@@ -116,10 +116,8 @@ def _premultiplied(image: Image.Image, size: int) -> np.ndarray:
 
 def over(image: Image.Image, background: tuple[int, int, int] | Image.Image = PAPER) -> Image.Image:
     """`image` laid over a colour, or over a picture of the same size, as RGB."""
-    if isinstance(background, Image.Image):
-        base = background.convert("RGBA")
-    else:
-        base = Image.new("RGBA", image.size, (*background, 255))
+    plain = not isinstance(background, Image.Image)
+    base = Image.new("RGBA", image.size, (*background, 255)) if plain else background.convert("RGBA")
     return Image.alpha_composite(base, image.convert("RGBA")).convert("RGB")
 
 

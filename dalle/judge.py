@@ -21,7 +21,7 @@ from safetensors import numpy as safetensors_numpy
 from dalle.config import SCHEMA_VERSION, CheckpointError
 from dalle.images import write_whole
 from dalle.languages import detect_language
-from dalle.words import content_words, known_word, stem, tokens
+from dalle.words import PHOTOGRAPHIC, content_words, known_word, stem, tokens
 
 __all__ = ["THRESHOLD", "Judge", "Judgement", "detect_language"]
 
@@ -97,7 +97,7 @@ class Judge:
         vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
         scales = np.abs(vectors).max(axis=1) / 127
         codes = np.rint(vectors / scales[:, None]).astype(np.int8)
-        return cls(list(captions), codes, scales, sorted(set(vocabulary)))
+        return cls(list(captions), codes, scales, sorted({word for word in vocabulary if word}))
 
     def save(self, folder: str | Path) -> None:
         """Writes the two files into `folder`. Raises `StorageError` where that fails."""
@@ -174,7 +174,9 @@ class Judge:
         verdict: Verdict = (
             "known" if score >= KNOWN else "close" if score >= CLOSE else "unsure" if score >= THRESHOLD else "unknown"
         )
-        reason = _reason(verdict, nearest[0], unused, language)
+        reason = _reason(verdict, nearest[0][0], words, unused, language)
+        if language is None and not PHOTOGRAPHIC.isdisjoint(word.lower() for word in tokens(prompt)):
+            reason += " It will be a drawing: I know no photographs."
         return Judgement(round(score, 3), verdict, reason, nearest, unused, language)
 
     def _nearest(self, cosines: np.ndarray, count: int = 3) -> tuple[tuple[str, float], ...]:
@@ -182,19 +184,16 @@ class Judge:
         found: dict[tuple[str, ...], tuple[str, float]] = {}
         for row in np.argsort(-cosines, kind="stable")[: 32 * count]:
             caption = self.captions[row]
-            found.setdefault(
-                tuple(stem(word) for word in content_words(caption)), (caption, round(float(cosines[row]), 3))
-            )
+            found.setdefault(tuple(stem(word) for word in content_words(caption)), (caption, round(float(cosines[row]), 3)))
             if len(found) == count:
                 break
         return tuple(found.values())
 
 
-def _reason(verdict: Verdict, best: tuple[str, float], unused: tuple[str, ...], language: str | None) -> str:
+def _reason(verdict: Verdict, caption: str, words: list[str], unused: tuple[str, ...], language: str | None) -> str:
     if language is not None:
         return f"This looks like {language}. I understand English only: please describe the picture in English."
-    caption, cosine = best
-    if cosine >= 0.85 and not unused:
+    if verdict == "known" and {stem(word) for word in words} <= {stem(word) for word in content_words(caption)}:
         return f"I know “{caption}” very well."
     openings: dict[Verdict, str] = {
         "known": f"I know all of these words; the nearest that I was taught is “{caption}”.",
@@ -223,9 +222,7 @@ def _read(path: Path) -> bytes:
             raise _damaged(path)
         return path.read_bytes()
     except OSError as error:
-        raise CheckpointError(
-            f"{path} can't be read ({error.strerror}): fetch or train the checkpoint again."
-        ) from error
+        raise CheckpointError(f"{path} can't be read ({error.strerror}): fetch or train the checkpoint again.") from error
 
 
 def _damaged(path: Path) -> CheckpointError:

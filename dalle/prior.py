@@ -1,8 +1,9 @@
 """Stage 2, text and noise -> latent: the networks, forward only.
 
-`FlowPrior` predicts the velocity of a straight path from data to noise (flow matching, Lipman et al. 2022, arXiv:2210.02747; Liu et al. 2022,
-arXiv:2209.03003): x_t = (1 - t) x_0 + t e, v = e - x_0, so t = 1 is noise. `GaussianPrior` is the textbook's prior, text -> mean and
-log-variance -> sample, in one step. Both have the same trunk and the same `trajectory`; the config chooses.
+`FlowPrior` predicts the velocity of a straight path from data to noise (flow matching, Lipman et al. 2022, arXiv:2210.02747;
+Liu et al. 2022, arXiv:2209.03003): x_t = (1 - t) x_0 + t e, v = e - x_0, so t = 1 is noise. `GaussianPrior` is the
+textbook's prior, text -> mean and log-variance -> sample, in one step. Both have the same trunk and the same `trajectory`;
+the config chooses.
 """
 
 from __future__ import annotations

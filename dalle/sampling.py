@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -42,7 +43,7 @@ def euler_steps(velocity: Velocity, noise: Tensor, num_inference_steps: int) -> 
     """
     z = noise
     grid = times(num_inference_steps)
-    for t, t_next in zip(grid[:-1], grid[1:], strict=True):
+    for t, t_next in pairwise(grid):
         v = velocity(z, t)
         yield z - t * v
         z = z - (t - t_next) * v

@@ -14,7 +14,11 @@ doing very so such just than then into onto over under near while not no
 ENGLISH = frozenset(_FUNCTION_WORDS.split())
 """English function words: they shape a description, but no drawing of them exists."""
 
-FRAMING = frozenset(("picture", "image", "drawing", "illustration", "icon", "sticker", "clipart", "painting", "sketch"))
+PHOTOGRAPHIC = frozenset(("photo", "photograph", "photography", "photorealistic", "hyperrealistic", "realistic"))
+"""Words that ask for a photograph, which a model of drawings can't make."""
+
+_KINDS = ("picture", "image", "drawing", "illustration", "cartoon", "icon", "sticker", "clipart", "painting", "sketch")
+FRAMING = PHOTOGRAPHIC.union(_KINDS)
 """Words that ask for a picture and not for anything in it."""
 
 IRREGULAR = {
@@ -52,6 +56,9 @@ IRREGULAR = {
     "coloured": "color",
     "colored": "color",
     "colourful": "colorful",
+    "golden": "gold",
+    "wooden": "wood",
+    "woolen": "wool",
     "tyre": "tire",
     "aeroplane": "airplane",
     "jewellery": "jewelry",

@@ -20,7 +20,8 @@ STAGES = {
 
 def usage() -> str:
     rows = "\n".join(f"  {name:12} {about}" for name, (_, about) in STAGES.items())
-    return f"usage: python -m train STAGE [options]\n\nstages, in their order:\n{rows}\n\n`python -m train STAGE --help` lists the options."
+    head = "usage: python -m train STAGE [options]\n\nstages, in their order:\n"
+    return f"{head}{rows}\n\n`python -m train STAGE --help` lists the options."
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -72,8 +72,8 @@ tags: [text-to-image, drawings, icons, rgba]
 ---
 # A small open DALL·E for drawings
 
-A prompt in English goes in, a 256x256 picture with transparency comes out: drawings, stickers, icons and simple scenes. It was trained
-from scratch, in the open, by the package `train` of this repository.
+A prompt in English goes in, a 256x256 picture with transparency comes out: drawings, stickers, icons and simple scenes. It was
+trained from scratch, in the open, by the package `train` of this repository.
 
 ## Parts
 

@@ -1,8 +1,8 @@
 """Stage 1, `python -m train autoencoder`: a variational autoencoder, then the same with an adversary.
 
-First part: reconstruction (two-scale Charbonnier, Sobel edges) + KL, decoding from a noisy latent so that the prior's small errors
-do no harm, and on half the steps from a turned, mirrored or shrunk latent (EQ-VAE, arXiv:2502.09509). Last `--adversarial-share` of the
-run: the encoder is frozen, and discriminator and decoder take their steps in alternation.
+First part: reconstruction (two-scale Charbonnier, Sobel edges) + KL, decoding from a noisy latent so that the prior's small
+errors do no harm, and on half the steps from a turned, mirrored or shrunk latent (EQ-VAE, arXiv:2502.09509). Last
+`--adversarial-share` of the run: the encoder is frozen, and discriminator and decoder take their steps in alternation.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from dalle.config import PRESETS
 from dalle.vae import DalleVAE, build_vae
 from train.adversary import Adversary, PatchDiscriminator
 from train.data import SceneComposer, SpriteStore
-from train.losses import edges, over, psnr, two_scale
 from train.loop import Loop, RunConfig, add_run_arguments, make_accelerator, run_config, step_generator
+from train.losses import edges, over, psnr, two_scale
 
 CROP = 128
 
@@ -203,7 +203,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--learning-rate", type=float, default=7e-4)
     parser.add_argument("--adversarial-share", type=float, default=0.4, help="last part of the run, with the adversary")
     parser.add_argument("--adversarial-weight", type=float, default=0.01)
-    parser.add_argument("--latent-noise", type=float, default=0.2, help="upper bound of the noise added before decoding, in units of the latent's spread")
+    parser.add_argument("--latent-noise", type=float, default=0.2, help="largest noise before decoding, in latent spreads")
     arguments = parser.parse_args(argv)
     config = run_config(arguments)
     accelerator = make_accelerator()

@@ -90,9 +90,7 @@ def draw(engine: Engine, prompt: str, seed: int, steps: int, guidance: float) ->
     pipeline = engine.wait()
     noise = draw_noise([torch.Generator().manual_seed(seed)])
     text = pipeline.encode_prompt(prompt)
-    latents = noise
-    for latents in pipeline.trajectory(noise, text, steps, guidance):
-        pass
+    *_, latents = pipeline.trajectory(noise, text, steps, guidance)
     return pipeline.decode_latents(latents).cpu()
 
 

@@ -1,7 +1,7 @@
 """`python -m train evaluator`: the frozen judge of evaluations, a small picture encoder that meets the text encoder half-way.
 
-Trained with the contrastive loss of CLIP (Radford et al. 2021, arXiv:2103.00020) on real drawings of the training split alone; it never sees a
-generated picture, and nothing is ever trained, ranked or chosen with it.
+Trained with the contrastive loss of CLIP (Radford et al. 2021, arXiv:2103.00020) on real drawings of the training split
+alone; it never sees a generated picture, and nothing is ever trained, ranked or chosen with it.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from dalle.config import TEXT_DIM, CheckpointError
 from dalle.hub import check_weights
 from dalle.text import TextEncoder
 from train.data import SpriteStore
-from train.losses import over
 from train.loop import Loop, RunConfig, add_run_arguments, make_accelerator, run_config, step_generator
+from train.losses import over
 
 INPUT_SIZE = 64
 
@@ -110,7 +110,7 @@ class EvaluatorTask:
         self.optimizers = {"evaluator": optimizer}
 
     def step(self, step: int, progress: float) -> dict[str, Tensor | float]:
-        evaluator = self.modules["evaluator"].train()
+        self.modules["evaluator"].train()
         generator = step_generator(self.config.seed, step)
         size = min(self.config.batch_size, len(self.concepts))
         chosen = torch.randperm(len(self.concepts), generator=generator)[:size].tolist()

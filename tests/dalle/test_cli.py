@@ -335,9 +335,7 @@ def test_a_closed_pipe_is_silent() -> None:
     )
     reader, writer = os.pipe()
     os.close(reader)
-    done = subprocess.run(
-        [sys.executable, "-c", script], stdout=writer, stderr=subprocess.PIPE, timeout=60, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", script], stdout=writer, stderr=subprocess.PIPE, timeout=60, check=False)
     os.close(writer)
     assert (done.returncode, done.stderr) == (cli.BROKEN_PIPE, b"")
 
@@ -345,9 +343,7 @@ def test_a_closed_pipe_is_silent() -> None:
 # With the real engine and random weights
 
 
-def test_a_checkpoint_draws_the_same_twice(
-    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_checkpoint_draws_the_same_twice(tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     common = ["--model", str(tiny_checkpoint), "--device", "cpu", "--steps", "2", "--json"]
     files = []
     for count in (2, 1):
@@ -362,9 +358,7 @@ def test_a_checkpoint_draws_the_same_twice(
     assert settings["num_inference_steps"] == 2 and settings["model"] == str(tiny_checkpoint)
 
 
-def test_a_checkpoint_judges_morphs_and_refuses(
-    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_checkpoint_judges_morphs_and_refuses(tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     common = ["--model", str(tiny_checkpoint), "--device", "cpu", "--steps", "1"]
     out = tmp_path / "morph.webp"
     assert cli.main(["interpolate", "a cat", "a dog", "--frames", "5", "--out", str(out), *common]) == 0

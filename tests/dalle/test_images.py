@@ -238,9 +238,7 @@ def test_every_truncation_is_noticed(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("step", ["fsync", "replace"])
-def test_a_failed_write_leaves_nothing(
-    code: int, words: str, step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_write_leaves_nothing(code: int, words: str, step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "old.png").write_bytes(b"before")
 
     def fail(*_: object) -> None:

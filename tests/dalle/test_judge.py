@@ -139,6 +139,8 @@ def test_another_language_is_named_and_scores_low(prompt: str, ask) -> None:
 
 def test_the_reason_tells_what_is_known_and_what_is_not(ask) -> None:
     assert ask("a red apple").reason == "I know “red apple” very well."
+    assert ask("a yellow apple").reason.startswith("I know all of these words; the nearest")
+    assert "It will be a drawing" in ask("a photo of a dog").reason
     steampunk = ask("a steampunk owl")
     assert steampunk.unused == ("steampunk",) and steampunk.verdict == "close"
     assert "never seen the word “steampunk”; it will be ignored or guessed" in steampunk.reason

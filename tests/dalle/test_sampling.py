@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -120,7 +121,7 @@ def test_slerp_ends_norm_and_near_parallel():
 def test_slerp_turns_evenly():
     a, b = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
     angles = [math.atan2(*slerp(a, b, p)[0].flip(0).tolist()) for p in (0.0, 0.25, 0.5, 0.75, 1.0)]
-    gaps = [y - x for x, y in zip(angles, angles[1:], strict=False)]
+    gaps = [y - x for x, y in pairwise(angles)]
     assert all(abs(gap - math.pi / 8) < 1e-5 for gap in gaps)
 
 

@@ -17,8 +17,8 @@ from train.__main__ import main
 from train.adversary import Adversary, PatchDiscriminator
 from train.autoencoder import Objective, Turn
 from train.checkpoint import load_state, optimizer_tensors, restore_optimizer, save_state
-from train.losses import charbonnier, edges, over, psnr, sobel
 from train.loop import RunConfig, schedule, step_generator
+from train.losses import charbonnier, edges, over, psnr, sobel
 from train.prior import flow_loss, split_parameters
 
 TINY = ["--preset", "tiny", "--warmup-steps", "1", "--log-steps", "1"]
