@@ -47,6 +47,7 @@ from dalle.engine import (
     InterpolateRequest,
     Picture,
     StepProgress,
+    picture_metadata,
     seed_or_random,
     settings_text,
 )
@@ -282,12 +283,7 @@ def _remove_empty(folders: list[Path]) -> None:
 
 def save_picture(picture: Picture, folder: Path) -> Path:
     """Writes `folder/slug-seed.png`, or `slug-seed-1.png` and so on where that exists already."""
-    metadata = {
-        "prompt": picture.prompt,
-        "seed": str(picture.seed),
-        "model": str(picture.settings.get("model", "")),
-        "settings": settings_text(picture.settings),
-    }
+    metadata = picture_metadata(picture)
     stem = f"{slug(picture.prompt)}-{picture.seed}"
     number = 0
     while True:

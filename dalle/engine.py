@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from dalle.config import (
@@ -178,7 +177,7 @@ class Engine:
 
         self._device = resolve_device(self._wanted_device)
         dtype = torch.bfloat16 if supports_bf16(self._device) else torch.float32
-        pipeline = DallePipeline.from_pretrained(self.model, torch_dtype=dtype)
+        pipeline = DallePipeline.from_pretrained(self.model, dtype=dtype)
         pipeline.vae.to(memory_format=torch.channels_last)
         pipeline.to(self._device)
         pipeline.set_progress_bar_config(disable=True)
@@ -234,9 +233,10 @@ class Engine:
             raise NotReadyError(f"{self.model} has no judge: add one with `python -m train assemble`.")
         clean = clean_prompt(prompt)
         with self._turn:
-            text = pipeline.encode_prompt(clean, style)
-            plain = text if style is None else pipeline.encode_prompt(clean)
-        return pipeline.judge.score(clean, plain.pooled[0].float().cpu().numpy())
+            if style is not None:
+                pipeline.encode_prompt(clean, style)  # the same errors as drawing: an unknown style, a prompt too long with it
+            text = pipeline.encode_prompt(clean)
+        return pipeline.judge.score(clean, text.pooled[0].float().cpu().numpy())
 
     def _settings(self, steps: int | None, guidance: float | None) -> tuple[int, float]:
         from dalle.config import MAX_STEPS
@@ -375,11 +375,16 @@ class Engine:
             yield Frame(order, index, position, self._picture(latents), frames)
 
 
+def picture_metadata(picture: Picture) -> dict[str, str]:
+    """The text that goes into a picture's file, so that it can be made again."""
+    return {
+        "prompt": picture.prompt,
+        "seed": str(picture.seed),
+        "model": str(picture.settings.get("model", "")),
+        "settings": settings_text(picture.settings),
+    }
+
+
 def settings_text(settings: dict[str, Any]) -> str:
     """Settings as the JSON that goes into a picture's metadata."""
     return json.dumps(settings, ensure_ascii=False, sort_keys=True)
-
-
-def default_model_folder() -> Path:
-    """checkpoints/default beside the package."""
-    return Path(__file__).resolve().parent.parent / DEFAULT_MODEL

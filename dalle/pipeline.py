@@ -108,7 +108,7 @@ class DallePipeline(DiffusionPipeline):
         """Loads a checkpoint folder or Hub id (`user/repo[@revision]`) with its text encoder and judge.
 
         Args:
-            torch_dtype: number format of the networks, float32 if not given.
+            dtype: number format of the networks, float32 if not given (`torch_dtype` is the older name of the same).
             kwargs: components to use instead of the saved ones, as for any diffusers pipeline.
 
         Raises:
@@ -116,7 +116,7 @@ class DallePipeline(DiffusionPipeline):
         """
         folder = hub.resolve(str(pretrained_model_name_or_path))
         index = hub.check(folder)
-        kwargs.setdefault("torch_dtype", torch.float32)
+        kwargs["dtype"] = kwargs.pop("dtype", None) or kwargs.pop("torch_dtype", None) or torch.float32
         given = {name: kwargs.pop(name, None) for name in ("text_encoder", "tokenizer")}
         try:
             pipeline = super().from_pretrained(folder, text_encoder=None, tokenizer=None, **kwargs)

@@ -120,8 +120,8 @@ def main(argv: list[str]) -> int:
     encoder = TextEncoder.load(arguments.text_encoder)
     config = json.loads((arguments.prior / "config.json").read_text(encoding="utf-8"))
     kinds = {cls.__name__: cls for cls in PRIORS.values()}
-    prior = kinds[config["_class_name"]].from_pretrained(arguments.prior, torch_dtype=torch.float16)
-    vae = DalleVAE.from_pretrained(arguments.vae, torch_dtype=torch.float16)
+    prior = kinds[config["_class_name"]].from_pretrained(arguments.prior, dtype=torch.float16)
+    vae = DalleVAE.from_pretrained(arguments.vae, dtype=torch.float16)
     pipeline = DallePipeline(vae, prior, encoder.model, encoder.tokenizer, text_encoder_name=arguments.text_encoder)
     pipeline.judge = build_judge(store, encoder)
     aside = arguments.out.with_name(arguments.out.name + ".tmp")

@@ -101,10 +101,7 @@ class AutoencoderTask:
         self.adversarial_share = adversarial_share
         self.adversarial_weight, self.feature_weight, self.crop_size = adversarial_weight, feature_weight, crop_size
         torch.manual_seed(config.seed)
-        if init is not None:
-            vae = DalleVAE.from_pretrained(init, torch_dtype=torch.float32)
-        else:
-            vae = build_vae(PRESETS[config.preset].vae)
+        vae = DalleVAE.from_pretrained(init, dtype=torch.float32) if init is not None else build_vae(PRESETS[config.preset].vae)
         vae = vae.to(memory_format=torch.channels_last).train()
         objective = Objective(vae, kl_weight, edge_weight, latent_noise)
         optimizer = torch.optim.AdamW(vae.parameters(), lr=learning_rate, betas=(0.9, 0.99), weight_decay=1e-4)

@@ -18,6 +18,7 @@ from dalle.engine import Engine
 from dalle.images import write_whole
 from dalle.sampling import draw_noise
 from train.data import SpriteStore
+from train.data.captions import with_article
 from train.evaluator import Evaluator, evaluator_input, load_evaluator, r_precision
 from train.losses import over, psnr
 
@@ -143,7 +144,7 @@ def main(argv: list[str]) -> int:
     engine = Engine(arguments.model, arguments.device)
     engine.load()
     names = [store.records[row].label for row in rows]
-    prompts = [f"a {name}" for name in names]
+    prompts = [with_article(name) for name in names]
     facts: dict[str, object] = {
         "model": arguments.model,
         "prior": engine._revision(),

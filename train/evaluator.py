@@ -23,6 +23,7 @@ from dalle.config import TEXT_DIM, CheckpointError
 from dalle.hub import check_weights
 from dalle.text import TextEncoder
 from train.data import SpriteStore
+from train.data.captions import with_article
 from train.loop import Loop, RunConfig, add_run_arguments, make_accelerator, run_config, step_generator
 from train.losses import over
 
@@ -69,7 +70,7 @@ def load_evaluator(folder: Path) -> Evaluator:
     """Raises CheckpointError where the evaluator is missing or damaged."""
     check_weights(folder / "diffusion_pytorch_model.safetensors")
     try:
-        return Evaluator.from_pretrained(folder, torch_dtype=torch.float32).eval()
+        return Evaluator.from_pretrained(folder, dtype=torch.float32).eval()
     except (OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"The evaluator in {folder} can't be loaded: {error}") from error
 
@@ -95,12 +96,12 @@ class EvaluatorTask:
         self.pixels = small_pictures(store, self.rows)
         labels = [store.records[row].label for row in self.rows]
         self.concepts, self.concept_of = np.unique(labels, return_inverse=True)
-        texts = [f"a {label}" for label in self.concepts.tolist()]
+        texts = [with_article(label) for label in self.concepts.tolist()]
         self.pooled = torch.cat([encoder.encode(texts[i : i + 128]).pooled.cpu() for i in range(0, len(texts), 128)])
         self.by_concept = [np.flatnonzero(self.concept_of == c) for c in range(len(self.concepts))]
         val = store.rows("val")
         self.val_x = evaluator_input(small_pictures(store, val).float() / 127.5 - 1)
-        self.val_pooled = encoder.encode([f"a {store.records[row].label}" for row in val]).pooled.cpu()
+        self.val_pooled = encoder.encode([with_article(store.records[row].label) for row in val]).pooled.cpu()
         self.val_names = [store.records[row].label for row in val]
         torch.manual_seed(config.seed)
         evaluator = Evaluator().to(memory_format=torch.channels_last)

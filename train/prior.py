@@ -103,7 +103,7 @@ class PriorTask:
         self.accelerator, self.out = accelerator, out
         self.preset: PriorConfig = dataclasses.replace(PRESETS[config.preset].prior, kind=kind, text_dim=encoder.dim)
         torch.manual_seed(config.seed)
-        prior = PRIORS[kind].from_pretrained(init, torch_dtype=torch.float32) if init else build_prior(self.preset)
+        prior = PRIORS[kind].from_pretrained(init, dtype=torch.float32) if init else build_prior(self.preset)
         prior.train()
         matrices, others = split_parameters(prior)
         muon = torch.optim.Muon(matrices, lr=matrix_rate, momentum=0.95, weight_decay=0.0)
@@ -192,7 +192,7 @@ def main(argv: list[str]) -> int:
         raise CheckpointError(f"No autoencoder at {arguments.vae}: run `python -m train autoencoder` first, or name --vae.")
     device = accelerator.device
     dtype = torch.bfloat16 if supports_bf16(device.type) else torch.float32
-    vae = DalleVAE.from_pretrained(arguments.vae, torch_dtype=dtype).to(device, memory_format=torch.channels_last)
+    vae = DalleVAE.from_pretrained(arguments.vae, dtype=dtype).to(device, memory_format=torch.channels_last)
     encoder = TextEncoder.load(arguments.text_encoder, device.type)
     store = SpriteStore.open(arguments.data)
     live = LiveLatents(SceneComposer(store, split="train", seed=config.seed), vae, encoder, device)

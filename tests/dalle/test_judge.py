@@ -152,6 +152,11 @@ def test_one_unknown_word_costs_something_but_not_everything(ask) -> None:
     assert ask("an owl").score > ask("a steampunk owl").score > ask("a steampunk zeppelin").score
 
 
+def test_without_a_known_word_a_near_vector_is_a_lucky_guess(encoder, judge) -> None:
+    judgement = judge.score("zyxgarble", encoder.encode(["cat"]).pooled[0].numpy())
+    assert judgement.nearest[0][1] > 0.99 and judgement.score < 0.4 and judgement.verdict == "unsure"
+
+
 def test_nearest_captions_are_three_different_things(ask) -> None:
     nearest = ask("two dogs").nearest
     assert len(nearest) == 3 and [cosine for _, cosine in nearest] == sorted((c for _, c in nearest), reverse=True)
