@@ -41,8 +41,16 @@ class Adversary:
     backward pass (Lin et al. 2025, arXiv:2501.08316, section 3.4).
     """
 
-    def __init__(self, discriminator: nn.Module, optimizer: torch.optim.Optimizer, penalty: float = 1.0) -> None:
+    def __init__(
+        self,
+        discriminator: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        penalty: float = 1.0,
+        parallel: nn.Module | None = None,
+    ) -> None:
+        """`parallel`: the discriminator in its data-parallel wrapper, for its own steps."""
         self.discriminator = discriminator
+        self.parallel = parallel if parallel is not None else discriminator
         self.optimizer = optimizer
         self.penalty = penalty
 
@@ -50,7 +58,7 @@ class Adversary:
         """Loss of the discriminator's own step; `fake` must carry no gradient."""
         noise = 0.02 * torch.randn(real.shape, generator=generator).to(real)
         batch = torch.cat([real, fake, real + noise, fake + noise])
-        on_real, on_fake, near_real, near_fake = self.discriminator(batch)[0].float().chunk(4)
+        on_real, on_fake, near_real, near_fake = self.parallel(batch)[0].float().chunk(4)
         game = F.softplus(-on_real).mean() + F.softplus(on_fake).mean()
         smooth = ((on_real - near_real).pow(2).mean() + (on_fake - near_fake).pow(2).mean()) / 0.02**2
         parts = {"d_game": game, "d_penalty": smooth, "d_real": on_real.mean(), "d_fake": on_fake.mean()}

@@ -107,8 +107,8 @@ class AutoencoderTask:
         optimizer = torch.optim.AdamW(vae.parameters(), lr=learning_rate, betas=(0.9, 0.99), weight_decay=1e-4)
         discriminator = PatchDiscriminator().to(memory_format=torch.channels_last)
         critic = torch.optim.AdamW(discriminator.parameters(), lr=learning_rate / 2, betas=(0.5, 0.95), weight_decay=0)
-        self.objective, optimizer, discriminator, critic = accelerator.prepare(objective, optimizer, discriminator, critic)
-        self.adversary = Adversary(discriminator, critic)
+        self.objective, optimizer, parallel, critic = accelerator.prepare(objective, optimizer, discriminator, critic)
+        self.adversary = Adversary(discriminator, critic, parallel=parallel)
         self.modules = {"vae": vae, "discriminator": discriminator}
         self.optimizers = {"vae": optimizer, "discriminator": critic}
         self.validation = validation
@@ -195,7 +195,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m train autoencoder", description=__doc__.splitlines()[0])
     add_run_arguments(parser, "autoencoder", batch_size=16, sample_steps=500)
     parser.add_argument("--data", type=Path, default=Path("data/sprites"), help="folder made by `python -m train data`")
-    parser.add_argument("--out", type=Path, default=None, help="where the weights go (default: RUN/vae)")
+    parser.add_argument("--out", type=Path, default=None, help="where the weights go (default: RUN_FOLDER/vae)")
     parser.add_argument("--init", type=Path, default=None, help="start warm from these weights")
     parser.add_argument("--learning-rate", type=float, default=7e-4)
     parser.add_argument("--adversarial-share", type=float, default=0.4, help="last part of the run, with the adversary")

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.utils import broadcast
 from diffusers.training_utils import EMAModel
 from PIL import Image
 from torch import Tensor, nn
@@ -69,7 +70,7 @@ class RunConfig:
 
 def add_run_arguments(parser: argparse.ArgumentParser, stage: str, **defaults: object) -> None:
     parser.add_argument("--preset", default="small", choices=("tiny", "small", "base"), help="size of the networks")
-    parser.add_argument("--run", type=Path, default=Path("runs") / stage, help="folder of state, log and samples")
+    parser.add_argument("--run-folder", dest="run", type=Path, default=Path("runs") / stage, help="folder of state, log and samples")
     parser.add_argument("--steps", type=int, default=0, help="optimiser steps in all")
     parser.add_argument("--minutes", type=float, default=0.0, help="training time in all, over resumed sessions too")
     parser.add_argument("--batch-size", type=int, default=16)
@@ -113,7 +114,9 @@ def make_accelerator() -> Accelerator:
     from dalle.hardware import supports_bf16
 
     probe = "cuda" if torch.cuda.is_available() else "cpu"
-    return Accelerator(mixed_precision="bf16" if supports_bf16(probe) else "no")
+    # The adversarial part freezes the encoder: its parameters then get no gradient in any process.
+    parallel = DistributedDataParallelKwargs(find_unused_parameters=True)
+    return Accelerator(mixed_precision="bf16" if supports_bf16(probe) else "no", kwargs_handlers=[parallel])
 
 
 def schedule(step: int, progress: float, config: RunConfig) -> float:
@@ -141,7 +144,7 @@ class Loop:
         if config.resume:
             self._load(state)
         elif state.exists():
-            raise CheckpointError(f"{self.run} already holds a run: add --resume to go on, or name another --run folder.")
+            raise CheckpointError(f"{self.run} already holds a run: add --resume to go on, or name another --run-folder.")
 
     def _averaged(self) -> nn.Module:
         return self.accelerator.unwrap_model(self.task.modules[self.task.averaged])
@@ -186,7 +189,7 @@ class Loop:
         tensors, meta = load_state(path)
         if (meta["preset"], meta["seed"]) != (self.config.preset, self.config.seed):
             raise CheckpointError(
-                f"{path} is of preset {meta['preset']}, seed {meta['seed']}: resume with those, or use another --run folder."
+                f"{path} is of preset {meta['preset']}, seed {meta['seed']}: resume with those, or use another --run-folder."
             )
         for name, module in self.task.modules.items():
             self.accelerator.unwrap_model(module).load_state_dict(without_prefix(f"module/{name}", tensors))
@@ -217,6 +220,12 @@ class Loop:
 
         self.averaged_weights(work)
 
+    def _agreed(self, seconds: float) -> float:
+        """The main process's clock, so that all processes end after the same step."""
+        if self.accelerator.num_processes == 1:
+            return seconds
+        return float(broadcast(torch.tensor(seconds, device=self.accelerator.device)))
+
     def fit(self) -> None:
         """Trains to the end, then exports the averaged weights."""
         config, task = self.config, self.task
@@ -241,7 +250,7 @@ class Loop:
             self.step += 1
             self.samples_seen += per_step
             now = time.monotonic()
-            self.seconds += now - last
+            self.seconds = self._agreed(self.seconds + now - last)
             last = now
             since += 1
             for name, value in metrics.items():

@@ -178,7 +178,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--data", type=Path, default=Path("data/sprites"), help="folder made by `python -m train data`")
     parser.add_argument("--vae", type=Path, default=Path("runs/autoencoder/vae"), help="weights of stage 1")
     parser.add_argument("--kind", default="flow", choices=sorted(PRIORS), help="flow matching, or the one-step lesson")
-    parser.add_argument("--out", type=Path, default=None, help="where the weights go (default: RUN/prior)")
+    parser.add_argument("--out", type=Path, default=None, help="where the weights go (default: RUN_FOLDER/prior)")
     parser.add_argument("--init", type=Path, default=None, help="start warm from these weights")
     parser.add_argument("--text-encoder", default="minilm", help="minilm, a folder or a Hub id of a transformers encoder")
     parser.add_argument("--cache", type=int, default=None, help="scenes to encode beforehand; 0: live (default on a GPU)")
@@ -198,7 +198,8 @@ def main(argv: list[str]) -> int:
     live = LiveLatents(SceneComposer(store, split="train", seed=config.seed), vae, encoder, device)
     count = arguments.cache if arguments.cache is not None else (0 if device.type == "cuda" else 40_000)
     fingerprint = f"{file_hash(weights)} {config.seed} {encoder.name}"
-    source = LatentCache.build(config.run / "latents", live, count, fingerprint) if count else live
+    with accelerator.main_process_first():
+        source = LatentCache.build(config.run / "latents", live, count, fingerprint) if count else live
     held_out = LiveLatents(SceneComposer(store, split="val", seed=1), vae, encoder, device)
     validation = [held_out.batch(i, 64) for i in range(1 if config.preset == "tiny" else 6)]
     task = PriorTask(

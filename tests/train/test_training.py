@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -30,7 +31,7 @@ def run(*arguments: object) -> int:
 
 def train_autoencoder(store_folder, folder, steps, *more):
     return run(
-        "autoencoder", *TINY, "--data", store_folder, "--run", folder, "--steps", steps, "--batch-size", 2,
+        "autoencoder", *TINY, "--data", store_folder, "--run-folder", folder, "--steps", steps, "--batch-size", 2,
         "--sample-steps", 1000, *more,
     )  # fmt: skip
 
@@ -45,8 +46,8 @@ def stages(store_folder, tmp_path_factory):
     root = tmp_path_factory.mktemp("stages")
     assert train_autoencoder(store_folder, root / "vae", 6) == 0
     prior = ["prior", *TINY, "--data", store_folder, "--vae", root / "vae" / "vae", "--steps", 4, "--batch-size", 4]
-    assert run(*prior, "--run", root / "flow", "--cache", 16, "--sample-steps", 4) == 0
-    assert run(*prior, "--run", root / "gaussian", "--cache", 0, "--kind", "gaussian", "--sample-steps", 1000) == 0
+    assert run(*prior, "--run-folder", root / "flow", "--cache", 16, "--sample-steps", 4) == 0
+    assert run(*prior, "--run-folder", root / "gaussian", "--cache", 0, "--kind", "gaussian", "--sample-steps", 1000) == 0
     for kind in ("flow", "gaussian"):
         parts = ["--vae", root / "vae" / "vae", "--prior", root / kind / "prior", "--data", store_folder]
         assert run("assemble", *parts, "--out", root / f"checkpoint-{kind}") == 0
@@ -93,7 +94,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(store_folder, tmp_path):
 
 def test_a_killed_run_resumes_from_its_last_whole_state(store_folder, tmp_path):
     command = [
-        sys.executable, "-m", "train", "autoencoder", *TINY, "--data", str(store_folder), "--run", str(tmp_path / "run"),
+        sys.executable, "-m", "train", "autoencoder", *TINY, "--data", str(store_folder), "--run-folder", str(tmp_path / "run"),
         "--steps", "100000", "--batch-size", "1", "--save-seconds", "0", "--sample-steps", "1000000",
     ]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -111,6 +112,18 @@ def test_a_killed_run_resumes_from_its_last_whole_state(store_folder, tmp_path):
     assert load_state(state)[1]["step"] == step + 2
 
 
+def test_two_processes_train_one_model(store_folder, tmp_path):
+    """Both see batches of their own, and hold the same weights: the state is the main process's."""
+    run_folder = tmp_path / "run"
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "train"]
+    stage = ["autoencoder", *TINY, "--data", str(store_folder), "--run-folder", str(run_folder), "--steps", "4"]
+    more = ["--batch-size", "2", "--adversarial-share", "0.5", "--sample-steps", "1000"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    done = subprocess.run([*launcher, *stage, *more], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert load_state(run_folder / "state.safetensors")[1]["samples_seen"] == 4 * 2 * 2
+
+
 def test_a_run_is_never_overwritten(store_folder, stages):
     state = stages / "vae" / "state.safetensors"
     before = state.read_bytes()
@@ -119,7 +132,7 @@ def test_a_run_is_never_overwritten(store_folder, stages):
 
 
 def test_missing_parts_are_named(tmp_path, store_folder, capsys):
-    assert run("autoencoder", *TINY, "--data", tmp_path, "--run", tmp_path / "r", "--steps", 1) == 1
+    assert run("autoencoder", *TINY, "--data", tmp_path, "--run-folder", tmp_path / "r", "--steps", 1) == 1
     assert "python -m train data" in capsys.readouterr().err
     assert run("prior", *TINY, "--data", store_folder, "--vae", tmp_path, "--steps", 1) == 1
     assert "python -m train autoencoder" in capsys.readouterr().err
