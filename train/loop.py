@@ -70,7 +70,7 @@ class RunConfig:
 
 def add_run_arguments(parser: argparse.ArgumentParser, stage: str, **defaults: object) -> None:
     parser.add_argument("--preset", default="small", choices=("tiny", "small", "base"), help="size of the networks")
-    parser.add_argument("--run-folder", dest="run", type=Path, default=Path("runs") / stage, help="folder of state, log and samples")
+    parser.add_argument("--run-folder", dest="run", type=Path, default=Path("runs") / stage, help="state, log and samples")
     parser.add_argument("--steps", type=int, default=0, help="optimiser steps in all")
     parser.add_argument("--minutes", type=float, default=0.0, help="training time in all, over resumed sessions too")
     parser.add_argument("--batch-size", type=int, default=16)
