@@ -61,7 +61,7 @@ def mix_text(texts: Sequence[TextFeatures], weights: Sequence[float]) -> TextFea
         pooled = slerp(texts[0].pooled, texts[1].pooled, float(weights[1]) / max(1e-12, sum(weights)))
     else:
         pooled = F.normalize(sum(w * text.pooled for w, text in zip(weights, texts, strict=True)), dim=-1)
-    return TextFeatures(tokens, bias, pooled)
+    return TextFeatures(tokens, bias, pooled, torch.cat([text.places for text in texts], dim=1))
 
 
 def coarse_to_fine(frames: int) -> Iterator[int]:

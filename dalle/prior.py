@@ -69,9 +69,8 @@ class TextAdapter(nn.Module):
     def forward(self, text: TextFeatures, drop: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """-> tokens (B, T, width), attention bias (B, T), pooled (B, width); rows in `drop` (B,) see no text."""
         dtype = self.inner.weight.dtype
-        count = text.tokens.shape[1]
-        places = self.position.repeat(-(-count // MAX_PROMPT_TOKENS), 1)[:count]
-        tokens = self.outer(F.silu(self.inner(self.norm(text.tokens.to(dtype))))) + places
+        places = text.places.clamp(max=MAX_PROMPT_TOKENS - 1)
+        tokens = self.outer(F.silu(self.inner(self.norm(text.tokens.to(dtype))))) + self.position[places]
         # Unit-norm vectors have components of about 1/sqrt(C): brought to unit variance before they meet the weights.
         pooled = self.pooled(text.pooled.to(dtype) * text.pooled.shape[-1] ** 0.5)
         bias = text.bias

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,11 +52,21 @@ class TextFeatures:
         tokens: (B, T, C) last hidden states of the language model.
         bias: (B, T) added to the attention logits: 0 for a token, -inf for padding, log(weight) in a mixture.
         pooled: (B, C) mean over the tokens, unit norm.
+        places: (B, T) place of each token in its own prompt; 0, 1, 2, ... if not given.
     """
 
     tokens: Tensor
     bias: Tensor
     pooled: Tensor
+    places: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.places is None:
+            count = self.tokens.shape[1]
+            self.places = torch.arange(count, device=self.tokens.device).expand(len(self.tokens), count)
+
+    def _each(self, work: Callable[[Tensor], Tensor]) -> TextFeatures:
+        return TextFeatures(*(work(part) for part in (self.tokens, self.bias, self.pooled, self.places)))
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -67,15 +77,14 @@ class TextFeatures:
         return self.bias > -torch.inf
 
     def to(self, device: torch.device | str) -> TextFeatures:
-        return TextFeatures(self.tokens.to(device), self.bias.to(device), self.pooled.to(device))
+        return self._each(lambda part: part.to(device))
 
     def __getitem__(self, rows: slice) -> TextFeatures:
-        return TextFeatures(self.tokens[rows], self.bias[rows], self.pooled[rows])
+        return self._each(lambda part: part[rows])
 
     def repeat(self, times: int) -> TextFeatures:
         """Each row `times` times, copies side by side."""
-        parts = (part.repeat_interleave(times, dim=0) for part in (self.tokens, self.bias, self.pooled))
-        return TextFeatures(*parts)
+        return self._each(lambda part: part.repeat_interleave(times, dim=0))
 
 
 def find_encoder(name: str) -> tuple[str, str | None]:

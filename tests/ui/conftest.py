@@ -29,6 +29,11 @@ PATIENCE = 90_000
 """Milliseconds before a browser test gives up: generous, since the machine may be busy. Nothing waits that long."""
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    # Gradio's use of pandas; nothing here can change it.
+    config.addinivalue_line("filterwarnings", r"ignore::DeprecationWarning:gradio\..*")
+
+
 @dataclass
 class Served:
     url: str
