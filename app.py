@@ -18,9 +18,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         default=os.environ.get("GRADIO_SERVER_NAME") or ("0.0.0.0" if os.environ.get("SPACE_ID") else "127.0.0.1"),
         help="address to listen on; 0.0.0.0 lets other machines in (default: %(default)s)",
     )
-    parser.add_argument(
-        "--port", type=int, default=int(os.environ.get("GRADIO_SERVER_PORT") or 7860), help="default: %(default)s"
-    )
+    parser.add_argument("--port", type=int, default=int(os.environ.get("GRADIO_SERVER_PORT") or 7860), help="default: %(default)s")
     return parser.parse_args(arguments)
 
 
@@ -39,9 +37,11 @@ def main() -> None:
     demo = build_demo(engine, settings)
     engine.load_in_background()
     try:
-        serve(demo, host=options.host, port=options.port)
+        address = serve(demo, host=options.host, port=options.port, prevent_thread_lock=True, quiet=True)
     except OSError as error:
         sys.exit(f"Can't serve on {options.host}:{options.port} ({error}). Choose another port with --port.")
+    print(f"The playground is at {address} (the model is still loading). Ctrl+C stops it.", flush=True)
+    demo.block_thread()
 
 
 if __name__ == "__main__":

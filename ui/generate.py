@@ -199,22 +199,14 @@ def generate_tab(engine: Engine, runs: Runs, settings: PageSettings) -> Outbox:
         with gr.Column(elem_classes="show"):
             canvas = components.wall(IDLE, "wall")
         with gr.Column(elem_classes="tune"):
-            num_images = gr.Slider(
-                1, MAX_IMAGES, value=DEFAULT_NUM_IMAGES, step=1, label="Pictures", elem_id="num-images"
-            )
-            style = gr.Dropdown(
-                [inputs.ANY_STYLE, *engine.styles], value=inputs.ANY_STYLE, label="Style", elem_id="style"
-            )
+            num_images = gr.Slider(1, MAX_IMAGES, value=DEFAULT_NUM_IMAGES, step=1, label="Pictures", elem_id="num-images")
+            style = gr.Dropdown([inputs.ANY_STYLE, *engine.styles], value=inputs.ANY_STYLE, label="Style", elem_id="style")
             with gr.Row(elem_classes="seeds"):
                 seed = components.seed_box("Seed", "seed")
                 lock_seed = gr.Checkbox(label="Lock seed", elem_id="lock-seed")
             steps = gr.Slider(1, MAX_STEPS, value=DEFAULT_STEPS, step=1, label="Steps", elem_id="steps")
-            guidance = gr.Slider(
-                0, MAX_GUIDANCE, value=DEFAULT_GUIDANCE, step=0.1, label="Guidance", elem_id="guidance"
-            )
-            strict = gr.Checkbox(
-                label="Strict", info="Refuse a prompt that the judge expects to fail", elem_id="strict"
-            )
+            guidance = gr.Slider(0, MAX_GUIDANCE, value=DEFAULT_GUIDANCE, step=0.1, label="Guidance", elem_id="guidance")
+            strict = gr.Checkbox(label="Strict", info="Refuse a prompt that the judge expects to fail", elem_id="strict")
     ticket = gr.Textbox(visible=False)
 
     outbox = Outbox(canvas)

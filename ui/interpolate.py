@@ -198,9 +198,7 @@ def interpolate_tab(engine: Engine, runs: Runs, settings: PageSettings) -> Outbo
         with gr.Column(elem_classes="ask"):
             boxes, opinions, seeds = [], [], []
             for side, label, placeholder in (("a", "From", "a cat"), ("b", "To", "a dog")):
-                boxes.append(
-                    gr.Textbox(label=label, placeholder=placeholder, lines=1, max_lines=4, elem_id=f"morph-{side}")
-                )
+                boxes.append(gr.Textbox(label=label, placeholder=placeholder, lines=1, max_lines=4, elem_id=f"morph-{side}"))
                 opinions.append(components.verdict(verdict.EMPTY, f"morph-verdict-{side}", field=f"morph-{side}"))
             with gr.Row(elem_classes="act"):
                 prepare = gr.Button("Prepare the path", variant="primary", elem_id="prepare")
@@ -213,9 +211,7 @@ def interpolate_tab(engine: Engine, runs: Runs, settings: PageSettings) -> Outbo
         with gr.Column(elem_classes="show"):
             path = components.morph(IDLE, "path", fields=["morph-a", "morph-b"])
         with gr.Column(elem_classes="tune"):
-            style = gr.Dropdown(
-                [inputs.ANY_STYLE, *engine.styles], value=inputs.ANY_STYLE, label="Style", elem_id="morph-style"
-            )
+            style = gr.Dropdown([inputs.ANY_STYLE, *engine.styles], value=inputs.ANY_STYLE, label="Style", elem_id="morph-style")
             with gr.Row(elem_classes="seeds"):
                 for side, label in (("a", "Seed from"), ("b", "Seed to")):
                     seeds.append(components.seed_box(label, f"morph-seed-{side}"))
@@ -244,9 +240,9 @@ def interpolate_tab(engine: Engine, runs: Runs, settings: PageSettings) -> Outbo
             ],
             **begin,
         ),
-        roll.click(
-            lambda: (str(inputs.random_seed()), str(inputs.random_seed())), outputs=seeds, queue=False, **quiet
-        ).then(**begin),
+        roll.click(lambda: (str(inputs.random_seed()), str(inputs.random_seed())), outputs=seeds, queue=False, **quiet).then(
+            **begin
+        ),
     ):
         begun.then(
             handlers.prepare,

@@ -27,9 +27,7 @@ MONO_FONT = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "DejaVu Sans
 
 
 def playground_theme() -> Base:
-    theme = Base(
-        primary_hue=INK, secondary_hue=INK, neutral_hue=PAPER, radius_size=RADIUS, font=BODY_FONT, font_mono=MONO_FONT
-    )
+    theme = Base(primary_hue=INK, secondary_hue=INK, neutral_hue=PAPER, radius_size=RADIUS, font=BODY_FONT, font_mono=MONO_FONT)
     theme.name = "cutting-mat"
     # Part of the theme, since gradio would prefix the selectors of `launch(css=...)`.
     theme.custom_css = asset("page.css")

@@ -48,9 +48,7 @@ class FakeEngine:
         self.most_active = 0
         self.styles = tuple(STYLES)
         self._lock = threading.Lock()
-        self._status = EngineStatus(
-            "ready" if ready else "loading", "" if ready else "Loading the weights.", "cpu", "tests/fake"
-        )
+        self._status = EngineStatus("ready" if ready else "loading", "" if ready else "Loading the weights.", "cpu", "tests/fake")
 
     @property
     def status(self) -> EngineStatus:
@@ -78,9 +76,7 @@ class FakeEngine:
             threshold=0.2,
         )
 
-    def generate(
-        self, request: GenerateRequest, cancel: threading.Event | None = None
-    ) -> Iterator[StepProgress | Picture]:
+    def generate(self, request: GenerateRequest, cancel: threading.Event | None = None) -> Iterator[StepProgress | Picture]:
         self._ready()
         prompt = self._clean(request.prompt)
         steps = DEFAULT_STEPS if request.num_inference_steps is None else request.num_inference_steps

@@ -339,9 +339,7 @@ def test_both_prompts_prepare_the_path_and_dragging_shows_it(site, visit):
     assert [frame for frame, _ in seen] == [8, 16, 24, 32]
     assert [red for _, red in seen] == sorted(red for _, red in seen) and seen[-1][1] > 200
     assert not [url for url in asked if not url.startswith("data:")]
-    expect(page.locator("#path canvas")).to_have_attribute(
-        "aria-label", "a cat turning into a dog, 100 percent of the way"
-    )
+    expect(page.locator("#path canvas")).to_have_attribute("aria-label", "a cat turning into a dog, 100 percent of the way")
 
 
 def test_keys_strip_and_play_move_along_the_path(site, visit):

@@ -50,9 +50,7 @@ def test_a_prompt_is_drawn_and_the_slider_moves_through_latent_space(tiny_checkp
         shown = []
         for share in (0, 0.5, 1):
             page.mouse.move(box["x"] + 15 + share * (box["width"] - 30), box["y"] + box["height"] / 2)
-            shown.append(
-                (path.get_attribute("data-frame"), page.locator("#path canvas").evaluate("c => c.toDataURL()"))
-            )
+            shown.append((path.get_attribute("data-frame"), page.locator("#path canvas").evaluate("c => c.toDataURL()")))
         page.mouse.up()
         assert [frame for frame, _ in shown] == ["0", "4", "8"]
         assert len({pixels for _, pixels in shown}) == 3
