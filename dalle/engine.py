@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import random
 import threading
 import time
@@ -109,7 +110,7 @@ class EngineStatus:
 
 def whole_number(value: object, name: str, low: int, high: int) -> int:
     """`value` as an int between low and high, or SettingError with the range."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value or value != int(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value != int(value):
         raise SettingError(f"{name} must be a whole number between {low} and {high}.")
     if not low <= value <= high:
         raise SettingError(f"{name} must lie between {low} and {high}, not {int(value)}.")
@@ -171,10 +172,15 @@ class Engine:
 
     def _load(self) -> DallePipeline:
         import torch
+        from diffusers.utils import logging as diffusers_logging
+        from transformers.utils import logging as transformers_logging
 
         from dalle.hardware import resolve_device, supports_bf16
         from dalle.pipeline import DallePipeline
 
+        # Loading takes a second or two: two progress bars on the console tell nobody anything.
+        diffusers_logging.disable_progress_bar()
+        transformers_logging.disable_progress_bar()
         self._device = resolve_device(self._wanted_device)
         dtype = torch.bfloat16 if supports_bf16(self._device) else torch.float32
         pipeline = DallePipeline.from_pretrained(self.model, dtype=dtype)

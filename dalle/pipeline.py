@@ -117,6 +117,8 @@ class DallePipeline(DiffusionPipeline):
         folder = hub.resolve(str(pretrained_model_name_or_path))
         index = hub.check(folder)
         kwargs["dtype"] = kwargs.pop("dtype", None) or kwargs.pop("torch_dtype", None) or torch.float32
+        # Small networks load at once; low_cpu_mem_usage would want accelerate, which only training needs.
+        kwargs.setdefault("low_cpu_mem_usage", False)
         given = {name: kwargs.pop(name, None) for name in ("text_encoder", "tokenizer")}
         try:
             pipeline = super().from_pretrained(folder, text_encoder=None, tokenizer=None, **kwargs)

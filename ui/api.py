@@ -12,10 +12,11 @@ import gradio as gr
 from gradio.data_classes import FileData
 
 from dalle.engine import DEFAULT_FRAMES, DEFAULT_NUM_IMAGES, Picture
+from dalle.images import slug
 from ui import inputs
 from ui.failures import message_for
 from ui.interpolate import path_metadata
-from ui.outbox import Outbox, slug
+from ui.outbox import Outbox
 from ui.waiting import until_ready
 
 if TYPE_CHECKING:

@@ -19,10 +19,11 @@ from PIL import Image
 
 from dalle.config import Cancelled
 from dalle.engine import InterpolateRequest
+from dalle.images import slug
 from ui import components, inputs, verdict
 from ui.failures import message_for
 from ui.generate import TURNED_AWAY, session_of
-from ui.outbox import Outbox, slug
+from ui.outbox import Outbox
 from ui.runs import Run, Runs
 from ui.settings import PageSettings
 from ui.waiting import until_ready

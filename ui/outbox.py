@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import re
 import secrets
 import tempfile
 import time
@@ -21,8 +20,8 @@ from gradio.data_classes import FileData
 from PIL import Image
 
 from dalle.config import StorageError
-from dalle.engine import Picture, settings_text
-from dalle.images import save_png, save_webp
+from dalle.engine import Picture, picture_metadata
+from dalle.images import save_png, save_webp, slug
 
 logger = logging.getLogger("ui")
 
@@ -74,22 +73,6 @@ def kept_from_visitors() -> Iterator[None]:
         raise StorageError(
             "The server could not write the file: its disk may be full. Free some space there and try again."
         ) from error
-
-
-def picture_metadata(picture: Picture) -> dict[str, str]:
-    """The text chunks that let a picture be made again."""
-    return {
-        "prompt": picture.prompt,
-        "seed": str(picture.seed),
-        "model": str(picture.settings.get("model", "")),
-        "settings": settings_text(picture.settings),
-    }
-
-
-def slug(prompt: str, limit: int = 48) -> str:
-    """A file name's stem: "A red apple!" gives "a-red-apple"; a prompt without any Latin letter gives "picture"."""
-    words = re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")
-    return words[:limit].strip("-") or "picture"
 
 
 def sweep(folder: str | Path, max_age: float) -> None:

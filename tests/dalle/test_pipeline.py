@@ -263,6 +263,8 @@ def test_bad_requests_fail_before_drawing(engine):
         GenerateRequest("a cat", seed=-1),
         GenerateRequest("a cat", seed=2**32),
         GenerateRequest("a cat", num_inference_steps=1.5),
+        GenerateRequest("a cat", num_inference_steps=float("inf")),
+        GenerateRequest("a cat", seed=float("nan")),
         GenerateRequest("a cat", guidance_scale=float("inf")),
         GenerateRequest("a cat", style="nope"),
     ):

@@ -15,9 +15,9 @@ from PIL import Image
 import ui.outbox
 from dalle.config import StorageError
 from dalle.engine import Picture
-from dalle.images import read_png_metadata
+from dalle.images import read_png_metadata, slug
 from tests.ui.fake_engine import disc
-from ui.outbox import Outbox, claim_cache, slug, sweep
+from ui.outbox import Outbox, claim_cache, sweep
 
 
 @pytest.fixture
