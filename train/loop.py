@@ -104,7 +104,7 @@ class Task(Protocol):
     averaged: str  # name of the module whose moving average is sampled and exported
 
     def step(self, step: int, progress: float) -> dict[str, Tensor | float]: ...
-    def sample(self) -> Image.Image: ...
+    def sample(self) -> Image.Image | None: ...
     def export(self) -> None: ...
     def validate(self) -> dict[str, float]: ...
 
@@ -211,9 +211,11 @@ class Loop:
             return
 
         def work() -> None:
-            folder = self.run / "samples"
-            folder.mkdir(parents=True, exist_ok=True)
-            self.task.sample().save(folder / f"step-{self.step:07d}.png")
+            grid = self.task.sample()
+            if grid is not None:
+                folder = self.run / "samples"
+                folder.mkdir(parents=True, exist_ok=True)
+                grid.save(folder / f"step-{self.step:07d}.png")
             metrics = self.task.validate()
             if metrics:
                 self.log({"step": self.step, "minutes": round(self.seconds / 60, 3), **metrics})
