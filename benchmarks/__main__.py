@@ -150,7 +150,7 @@ def main(argv: list[str] | None = None) -> int:
     results = [] if arguments.no_page else page_start(arguments.model, arguments.port)
     results += model_speed(arguments.model, arguments.runs)
     if arguments.slider:
-        from benchmarks.slider import slider_response
+        from benchmarks.page import slider_response
 
         results += [Result(name, value, "ms", limit) for name, value, limit in slider_response(arguments.model, arguments.port)]
     import torch

@@ -1,0 +1,153 @@
+"""The page in headless Chromium: how soon it answers the slider, and what it looks like.
+
+`python -m benchmarks --slider` measures; `python -m benchmarks.page` writes the screenshots of the docs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import statistics
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+ROOT = Path(__file__).resolve().parent.parent
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+
+MEASURE = """
+async (position) => {
+  const path = document.querySelector('[data-frames]');
+  const slider = path.querySelector('input[type=range]') || document.querySelector('#path input[type=range]');
+  const before = path.getAttribute('data-frame');
+  const began = performance.now();
+  const shown = new Promise((done) => {
+    const watch = new MutationObserver(() => {
+      if (path.getAttribute('data-frame') !== before) {
+        watch.disconnect();
+        requestAnimationFrame(() => done(performance.now() - began));
+      }
+    });
+    watch.observe(path, { attributes: true });
+  });
+  slider.value = String(Number(slider.min || 0) + position * (Number(slider.max || 1) - Number(slider.min || 0)));
+  slider.dispatchEvent(new Event('input', { bubbles: true }));
+  return await shown;
+}
+"""
+
+
+@contextmanager
+def playground(model: str, port: int) -> Iterator[tuple[Browser, str]]:
+    """A browser, and the address of the app that serves `model`; both are gone afterwards."""
+    from playwright.sync_api import sync_playwright
+
+    from tests.ui.browser import find_chromium
+
+    command = [sys.executable, "app.py", "--model", model, "--port", str(port), "--device", "cpu"]
+    app = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    address = f"http://127.0.0.1:{port}/"
+    try:
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(address, timeout=1).read()
+                break
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.1)
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
+            yield browser, address
+            browser.close()
+    finally:
+        app.terminate()
+        app.wait(10)
+
+
+def open_page(browser: Browser, address: str, width: int, height: int, scheme: str = "light") -> Page:
+    """The page, once its model is ready."""
+    from playwright.sync_api import expect
+
+    page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+    page.goto(address)
+    expect(page.locator("#status")).to_contain_text("Ready", timeout=120_000)
+    return page
+
+
+def prepare_path(page: Page, a: str, b: str) -> float:
+    """Asks for the path between two prompts; seconds until its first five frames are in the page."""
+    page.get_by_role("tab", name="Interpolate").click()
+    page.get_by_label("From", exact=True).fill(a)
+    page.get_by_label("To", exact=True).fill(b)
+    began = time.perf_counter()
+    page.get_by_role("button", name="Prepare the path").click()
+    page.wait_for_function("Number(document.querySelector('[data-frames]')?.getAttribute('data-frames')) >= 5")
+    return time.perf_counter() - began
+
+
+def slider_response(model: str, port: int, moves: int = 40) -> list[tuple[str, float, float]]:
+    """(what, milliseconds, limit) rows: median and 95th percentile of the answer, and the first five frames in the page."""
+    from playwright.sync_api import expect
+
+    with playground(model, port) as (browser, address):
+        page = open_page(browser, address, 1280, 900)
+        first_five = 1000 * prepare_path(page, "a cat", "a dog")
+        expect(page.locator("[data-frames]").first).to_have_attribute("data-frames", "33", timeout=120_000)
+        times = []
+        for move in range(moves):
+            times.append(page.evaluate(MEASURE, ((move * 13) % 31 + 0.5) / 32))
+            page.wait_for_timeout(30)
+    times.sort()
+    return [
+        ("slider to new frame in the page", statistics.median(times), 16),
+        ("the same, 95th percentile", times[int(0.95 * len(times))], float("inf")),
+        ("first five frames in the page", first_five, 3000),
+    ]
+
+
+def screenshots(model: str, port: int, folder: Path) -> None:
+    """Each tab on a desktop in light and dark, and on a phone, as WebP."""
+    from PIL import Image
+    from playwright.sync_api import expect
+
+    def keep(page: Page, name: str) -> None:
+        picture = Image.open(io.BytesIO(page.screenshot(full_page=True)))
+        picture.convert("RGB").save(folder / f"{name}.webp", quality=85)
+        print(folder / f"{name}.webp")
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with playground(model, port) as (browser, address):
+        for name, width, height, scheme in (
+            ("playground", 1280, 900, "light"),
+            ("playground-dark", 1280, 900, "dark"),
+            ("playground-phone", 360, 740, "light"),
+        ):
+            page = open_page(browser, address, width, height, scheme)
+            page.get_by_label("What should it draw?").fill("a red apple")
+            page.get_by_label("Seed", exact=True).fill("3")
+            page.get_by_role("button", name="Draw", exact=True).click()
+            expect(page.get_by_text("4 pictures in")).to_be_visible(timeout=120_000)
+            page.wait_for_timeout(700)
+            keep(page, name)
+            prepare_path(page, "a cat", "a dog")
+            expect(page.locator("[data-frames]").first).to_have_attribute("data-frames", "33", timeout=120_000)
+            page.wait_for_timeout(500)
+            keep(page, f"{name}-interpolate")
+            page.close()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Screenshots of the playground.")
+    parser.add_argument("--model", default="checkpoints/default")
+    parser.add_argument("--port", type=int, default=7998)
+    parser.add_argument("--out", type=Path, default=Path("docs/pictures"))
+    options = parser.parse_args()
+    screenshots(options.model, options.port, options.out)
