@@ -22,8 +22,8 @@ MAX_SEED = 2**32 - 1
 MAX_FRAMES = 65
 
 DEFAULT_MODEL = "checkpoints/default"
-DEFAULT_STEPS = 12
-DEFAULT_GUIDANCE = 3.0
+DEFAULT_STEPS = 16
+DEFAULT_GUIDANCE = 5.0
 
 STYLES: dict[str, str] = {
     "flat": "flat style",

@@ -29,7 +29,8 @@ def test_euler_is_exact_on_a_straight_path(steps):
     torch.testing.assert_close(found[-1], target, atol=1e-4, rtol=1e-4)
 
 
-def test_guidance_follows_its_formula_inside_its_interval_only():
+def test_guidance_follows_its_formula_inside_its_interval_only(monkeypatch):
+    monkeypatch.setattr("dalle.sampling.GUIDANCE_INTERVAL", 0.7)
     calls = []
 
     def network(z, t, text, drop=None):
