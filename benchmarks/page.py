@@ -134,7 +134,7 @@ def screenshots(model: str, port: int, folder: Path) -> None:
             page.get_by_label("What should it draw?").fill("a red apple")
             page.get_by_label("Seed", exact=True).fill("3")
             page.get_by_role("button", name="Draw", exact=True).click()
-            expect(page.get_by_text("4 pictures in")).to_be_visible(timeout=120_000)
+            expect(page.locator("#wall .wall-status")).to_contain_text("4 pictures in", timeout=120_000)
             page.wait_for_timeout(700)
             keep(page, name)
             prepare_path(page, "a cat", "a dog")

@@ -23,6 +23,8 @@ MAX_FRAMES = 65
 
 DEFAULT_MODEL = "checkpoints/default"
 DEFAULT_STEPS = 16
+DEFAULT_PATH_STEPS = 8
+"""Steps of a frame on a path between prompts: fewer than a picture's, since a slider can't wait."""
 DEFAULT_GUIDANCE = 5.0
 
 STYLES: dict[str, str] = {

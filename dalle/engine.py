@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from dalle.config import (
     DEFAULT_GUIDANCE,
     DEFAULT_MODEL,
+    DEFAULT_PATH_STEPS,
     DEFAULT_STEPS,
     MAX_FRAMES,
     MAX_IMAGES,
@@ -244,11 +245,13 @@ class Engine:
             text = pipeline.encode_prompt(clean)
         return pipeline.judge.score(clean, text.pooled[0].float().cpu().numpy())
 
-    def _settings(self, steps: int | None, guidance: float | None) -> tuple[int, float]:
+    def _settings(
+        self, steps: int | None, guidance: float | None, default_steps: int = DEFAULT_STEPS
+    ) -> tuple[int, float]:
         from dalle.config import MAX_STEPS
         from dalle.pipeline import check_settings
 
-        steps = DEFAULT_STEPS if steps is None else whole_number(steps, "Steps", 1, MAX_STEPS)
+        steps = default_steps if steps is None else whole_number(steps, "Steps", 1, MAX_STEPS)
         guidance = DEFAULT_GUIDANCE if guidance is None else guidance
         check_settings(steps, guidance)
         return (steps if self.wait(0).prior.kind == "flow" else 1), float(guidance)
@@ -352,7 +355,7 @@ class Engine:
         """Draws the frames of a path coarse to fine. The request is checked before this returns; raises as `generate`."""
         pipeline = self.wait(0)
         frames = whole_number(request.frames, "The number of frames", 2, MAX_FRAMES)
-        steps, guidance = self._settings(request.num_inference_steps, request.guidance_scale)
+        steps, guidance = self._settings(request.num_inference_steps, request.guidance_scale, DEFAULT_PATH_STEPS)
         seeds = seed_or_random(request.seed_a), seed_or_random(request.seed_b)
         with self._turn:
             ends = tuple(pipeline.encode_prompt(p, request.style) for p in (request.prompt_a, request.prompt_b))
