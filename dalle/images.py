@@ -17,6 +17,7 @@ import struct
 import unicodedata
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
@@ -342,7 +343,7 @@ def save_webp(
         frames += frames[-2:0:-1]
     # Whole milliseconds whose sum keeps the speed: at 60 a second 17, 16, 17 ...
     ends = [round(1000 * (index + 1) / fps) for index in range(len(frames))]
-    durations = [end - start for start, end in zip([0, *ends], ends, strict=False)]
+    durations = [end - start for start, end in pairwise([0, *ends])]
     buffer = io.BytesIO()
     frames[0].save(
         buffer,
