@@ -9,6 +9,14 @@ import sys
 from dalle.config import DEFAULT_MODEL
 
 
+def port(text: str) -> int:
+    """A TCP port; argparse tells the user what is wrong with it."""
+    number = int(text)
+    if not 1 <= number <= 65535:
+        raise argparse.ArgumentTypeError(f"{number} is not a port: choose one between 1 and 65535")
+    return number
+
+
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Serve the text-to-picture playground.")
     parser.add_argument("--model", default=DEFAULT_MODEL, help="a checkpoint folder or a Hub id (default: %(default)s)")
@@ -18,7 +26,9 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         default=os.environ.get("GRADIO_SERVER_NAME") or ("0.0.0.0" if os.environ.get("SPACE_ID") else "127.0.0.1"),
         help="address to listen on; 0.0.0.0 lets other machines in (default: %(default)s)",
     )
-    parser.add_argument("--port", type=int, default=int(os.environ.get("GRADIO_SERVER_PORT") or 7860), help="default: %(default)s")
+    parser.add_argument(
+        "--port", type=port, default=os.environ.get("GRADIO_SERVER_PORT") or "7860", help="1 to 65535 (default: %(default)s)"
+    )
     return parser.parse_args(arguments)
 
 

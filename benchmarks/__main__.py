@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import platform
+import socket
 import statistics
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +29,7 @@ class Result:
     value: float
     unit: str
     limit: float
+    runs: int = 1
 
     @property
     def holds(self) -> bool:
@@ -53,10 +57,10 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def resident_mb(pid: int | str = "self") -> float:
-    """Resident memory of a process in MB (Linux)."""
+def most_resident_mb(pid: int | str = "self") -> float:
+    """The most memory that a process ever had resident, in MB (Linux)."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-    return int(status.split("VmRSS:")[1].split()[0]) / 1000
+    return int(status.split("VmHWM:")[1].split()[0]) / 1000
 
 
 def model_speed(model: str, runs: int) -> list[Result]:
@@ -79,32 +83,49 @@ def model_speed(model: str, runs: int) -> list[Result]:
             next(path)
 
     latents = torch.randn(1, 8, 16, 16)
+
+    def result(name: str, work: Callable[[], object], limit: float, count: int = runs) -> Result:
+        return Result(name, median_ms(work, count), "ms", limit, count)
+
     return [
-        Result("decoder alone", median_ms(lambda: pipeline.decode_latents(latents), runs), "ms", 60),
-        Result("one picture, one step", median_ms(lambda: picture(1), runs), "ms", 250),
-        Result(f"one picture, {DEFAULT_STEPS} steps (default)", median_ms(lambda: picture(None), runs), "ms", 1000),
-        Result("first five frames of a path", median_ms(lambda: frames(5), max(3, runs // 4)), "ms", 3000),
-        Result("all 33 frames of a path", median_ms(lambda: frames(33), 1), "ms", float("inf")),
+        result("decoder alone", lambda: pipeline.decode_latents(latents), 60),
+        result("one picture, one step", lambda: picture(1), 250),
+        result(f"one picture, {DEFAULT_STEPS} steps (default)", lambda: picture(None), 1000),
+        result("first five frames of a path", lambda: frames(5), 3000, 5),
+        result("all 33 frames of a path", lambda: frames(33), float("inf"), 3),
     ]
 
 
-def page_start(model: str, port: int) -> list[Result]:
-    """Seconds from starting app.py to a page and to a loaded model, and its memory after a picture."""
-    from gradio_client import Client
-
+@contextmanager
+def served(model: str, port: int) -> Iterator[tuple[subprocess.Popen, str]]:
+    """app.py with `model`, and its address, from the moment that its page answers."""
+    address = f"http://127.0.0.1:{port}/"
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        raise SystemExit(f"Something else listens on port {port}: choose another with --port.")
     began = time.perf_counter()
     command = [sys.executable, "app.py", "--model", model, "--port", str(port), "--device", "cpu"]
     app = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        url = f"http://127.0.0.1:{port}/"
         while True:
             try:
-                urllib.request.urlopen(url, timeout=1).read()
+                urllib.request.urlopen(address, timeout=1).read()
                 break
             except (urllib.error.URLError, OSError):
                 if app.poll() is not None or time.perf_counter() - began > 60:
                     raise SystemExit(f"app.py did not start with {model}.") from None
                 time.sleep(0.05)
+        yield app, address
+    finally:
+        app.terminate()
+        app.wait(10)
+
+
+def page_start(model: str, port: int) -> tuple[float, float, float]:
+    """Seconds from starting app.py to a page and to a loaded model, and the most memory it took for a picture and a path."""
+    from gradio_client import Client
+
+    began = time.perf_counter()
+    with served(model, port) as (app, url):
         reachable = time.perf_counter() - began
         client = Client(url, verbose=False)
         while True:
@@ -117,24 +138,28 @@ def page_start(model: str, port: int) -> list[Result]:
                 time.sleep(0.1)
         ready = time.perf_counter() - began
         client.predict("a red apple", api_name="/generate")
-        memory = resident_mb(app.pid)
-    finally:
-        app.terminate()
-        app.wait(10)
+        client.predict("a cat", "a dog", api_name="/interpolate")
+        memory = most_resident_mb(app.pid)
+    return reachable, ready, memory
+
+
+def page_starts(model: str, port: int, runs: int = 3) -> list[Result]:
+    starts = [page_start(model, port) for _ in range(runs)]
+    reachable, ready, memory = (statistics.median(values) for values in zip(*starts, strict=True))
     return [
-        Result("page reachable", reachable, "s", 10),
-        Result("model ready", ready, "s", 20),
-        Result("resident memory after drawing", memory, "MB", 1500),
+        Result("page reachable", reachable, "s", 10, runs),
+        Result("model ready", ready, "s", 20, runs),
+        Result("most memory resident, a picture and a path drawn", memory, "MB", 1500, runs),
     ]
 
 
 def table(results: list[Result], facts: str) -> str:
-    lines = ["| what | median | at most | holds |", "| --- | --- | --- | --- |"]
+    lines = ["| what | median | runs | at most | holds |", "| --- | --- | --- | --- | --- |"]
     for r in results:
         digits = 1 if r.unit == "s" else 0
         limit = "" if r.limit == float("inf") else f"{r.limit:g} {r.unit}"
         holds = "" if not limit else "yes" if r.holds else "**no**"
-        lines.append(f"| {r.name} | {r.value:.{digits}f} {r.unit} | {limit} | {holds} |")
+        lines.append(f"| {r.name} | {r.value:.{digits}f} {r.unit} | {r.runs} | {limit} | {holds} |")
     return "\n".join(lines) + f"\n\n{facts}\n"
 
 
@@ -145,20 +170,21 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=7999)
     parser.add_argument("--out", type=Path, default=None, help="write the table here (.md), and .json beside it")
     parser.add_argument("--no-page", action="store_true", help="the model alone")
-    parser.add_argument("--slider", action="store_true", help="the slider in headless Chromium too (needs playwright)")
+    parser.add_argument("--no-browser", action="store_true", help="without the slider in headless Chromium (needs playwright)")
     arguments = parser.parse_args(argv)
-    results = [] if arguments.no_page else page_start(arguments.model, arguments.port)
+    results = [] if arguments.no_page else page_starts(arguments.model, arguments.port)
     results += model_speed(arguments.model, arguments.runs)
-    if arguments.slider:
+    if not (arguments.no_page or arguments.no_browser):
         from benchmarks.page import slider_response
 
-        results += [Result(name, value, "ms", limit) for name, value, limit in slider_response(arguments.model, arguments.port)]
+        rows = slider_response(arguments.model, arguments.port)
+        results += [Result(name, value, "ms", limit, count) for name, value, limit, count in rows]
     import torch
 
     from dalle.hardware import supports_bf16
 
     kind = "bfloat16" if supports_bf16("cpu") else "float32"
-    facts = f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}, {kind}, {arguments.runs} runs."
+    facts = f"{processor()}, {torch.get_num_threads()} threads, torch {torch.__version__}, {kind}."
     text = table(results, facts)
     print(text)
     if arguments.out is not None:

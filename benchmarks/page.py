@@ -1,6 +1,6 @@
 """The page in headless Chromium: how soon it answers the slider, and what it looks like.
 
-`python -m benchmarks --slider` measures; `python -m benchmarks.page` writes the screenshots of the docs.
+`python -m benchmarks` measures; `python -m benchmarks.page` writes the screenshots of the docs.
 """
 
 from __future__ import annotations
@@ -8,11 +8,7 @@ from __future__ import annotations
 import argparse
 import io
 import statistics
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,9 +16,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
-
-ROOT = Path(__file__).resolve().parent.parent
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 
 MEASURE = """
 async (position) => {
@@ -51,25 +44,13 @@ def playground(model: str, port: int) -> Iterator[tuple[Browser, str]]:
     """A browser, and the address of the app that serves `model`; both are gone afterwards."""
     from playwright.sync_api import sync_playwright
 
-    from tests.ui.browser import find_chromium
+    from benchmarks.__main__ import served
+    from tests.ui.browser import FLAGS, find_chromium
 
-    command = [sys.executable, "app.py", "--model", model, "--port", str(port), "--device", "cpu"]
-    app = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    address = f"http://127.0.0.1:{port}/"
-    try:
-        for _ in range(600):
-            try:
-                urllib.request.urlopen(address, timeout=1).read()
-                break
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.1)
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
-            yield browser, address
-            browser.close()
-    finally:
-        app.terminate()
-        app.wait(10)
+    with served(model, port) as (_, address), sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=FLAGS)
+        yield browser, address
+        browser.close()
 
 
 def open_page(browser: Browser, address: str, width: int, height: int, scheme: str = "light") -> Page:
@@ -83,23 +64,27 @@ def open_page(browser: Browser, address: str, width: int, height: int, scheme: s
 
 
 def prepare_path(page: Page, a: str, b: str) -> float:
-    """Asks for the path between two prompts; seconds until its first five frames are in the page."""
+    """Types two prompts and presses nothing; seconds from the last key until the first five frames are in the page."""
     page.get_by_role("tab", name="Interpolate").click()
     page.get_by_label("From", exact=True).fill(a)
     page.get_by_label("To", exact=True).fill(b)
     began = time.perf_counter()
-    page.get_by_role("button", name="Prepare the path").click()
-    page.wait_for_function("Number(document.querySelector('[data-frames]')?.getAttribute('data-frames')) >= 5")
+    page.wait_for_function(
+        "(prompt) => document.querySelector('.morph-ends')?.lastChild.textContent === prompt && "
+        "Number(document.querySelector('[data-frames]')?.getAttribute('data-frames')) >= 5",
+        arg=b,
+    )
     return time.perf_counter() - began
 
 
-def slider_response(model: str, port: int, moves: int = 40) -> list[tuple[str, float, float]]:
-    """(what, milliseconds, limit) rows: median and 95th percentile of the answer, and the first five frames in the page."""
+def slider_response(model: str, port: int, moves: int = 40) -> list[tuple[str, float, float, int]]:
+    """(what, milliseconds, limit, runs): median and 95th percentile of the answer, and the first five frames in the page."""
     from playwright.sync_api import expect
 
     with playground(model, port) as (browser, address):
         page = open_page(browser, address, 1280, 900)
-        first_five = 1000 * prepare_path(page, "a cat", "a dog")
+        pairs = [("a cat", "a dog"), ("a red apple", "a pumpkin"), ("a rocket", "a tree")]
+        first_five = [1000 * prepare_path(page, *pair) for pair in pairs]
         expect(page.locator("[data-frames]").first).to_have_attribute("data-frames", "33", timeout=120_000)
         times = []
         for move in range(moves):
@@ -107,9 +92,9 @@ def slider_response(model: str, port: int, moves: int = 40) -> list[tuple[str, f
             page.wait_for_timeout(30)
     times.sort()
     return [
-        ("slider to new frame in the page", statistics.median(times), 16),
-        ("the same, 95th percentile", times[int(0.95 * len(times))], float("inf")),
-        ("first five frames in the page", first_five, 3000),
+        ("slider to new frame in the page", statistics.median(times), 16, moves),
+        ("the same, 95th percentile", times[int(0.95 * len(times))], float("inf"), moves),
+        ("first five frames in the page, from the last key", statistics.median(first_five), 3000, len(pairs)),
     ]
 
 

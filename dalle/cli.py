@@ -25,6 +25,7 @@ from tqdm import tqdm
 from dalle.config import (
     DEFAULT_GUIDANCE,
     DEFAULT_MODEL,
+    DEFAULT_PATH_STEPS,
     DEFAULT_STEPS,
     MAX_FRAMES,
     MAX_GUIDANCE,
@@ -48,8 +49,7 @@ from dalle.engine import (
     Picture,
     StepProgress,
     picture_metadata,
-    seed_or_random,
-    settings_text,
+    with_seeds,
 )
 from dalle.images import MAX_FPS, save_png, save_webp, slug, storage_error
 
@@ -103,7 +103,7 @@ def build_parser() -> argparse.ArgumentParser:
         help=f"1 to {MAX_IMAGES} (default: %(default)s)",
     )
     generate.add_argument("--seed", type=int, metavar="N", help=f"0 to {MAX_SEED}; picture i has seed N + i (default: random)")
-    _add_drawing_options(generate)
+    _add_drawing_options(generate, DEFAULT_STEPS)
     generate.add_argument("--strict", action="store_true", help="refuse what the judge thinks can't be drawn")
     generate.add_argument("--out", type=Path, default=Path("out"), metavar="FOLDER", help="default: out/")
     _add_common_options(generate, "print one JSON line a picture")
@@ -123,7 +123,7 @@ def build_parser() -> argparse.ArgumentParser:
     interpolate.add_argument("--seed-b", type=int, metavar="N", help="seed of the last picture (default: random)")
     interpolate.add_argument("--fps", type=float, default=16, metavar="N", help=f"frames a second, 1 to {MAX_FPS} (default: 16)")
     interpolate.add_argument("--pingpong", action="store_true", help="run back to the start as well")
-    _add_drawing_options(interpolate)
+    _add_drawing_options(interpolate, DEFAULT_PATH_STEPS)
     interpolate.add_argument(
         "--out",
         required=True,
@@ -142,8 +142,8 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_drawing_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--steps", type=int, metavar="N", help=f"1 to {MAX_STEPS} (default: {DEFAULT_STEPS})")
+def _add_drawing_options(parser: argparse.ArgumentParser, steps: int) -> None:
+    parser.add_argument("--steps", type=int, metavar="N", help=f"1 to {MAX_STEPS} (default: {steps})")
     parser.add_argument(
         "--guidance",
         type=float,
@@ -190,16 +190,17 @@ def run_generate(arguments: argparse.Namespace, engine_factory: EngineFactory) -
 
 def run_interpolate(arguments: argparse.Namespace, engine_factory: EngineFactory) -> None:
     save = _frame_writer(arguments)
-    request = InterpolateRequest(
-        prompt_a=arguments.prompt_a,
-        prompt_b=arguments.prompt_b,
-        # Drawn here, so that they can be told and the same path made again.
-        seed_a=seed_or_random(arguments.seed_a),
-        seed_b=seed_or_random(arguments.seed_b),
-        frames=arguments.frames,
-        num_inference_steps=arguments.steps,
-        guidance_scale=arguments.guidance,
-        style=arguments.style,
+    request = with_seeds(
+        InterpolateRequest(
+            prompt_a=arguments.prompt_a,
+            prompt_b=arguments.prompt_b,
+            seed_a=arguments.seed_a,
+            seed_b=arguments.seed_b,
+            frames=arguments.frames,
+            num_inference_steps=arguments.steps,
+            guidance_scale=arguments.guidance,
+            style=arguments.style,
+        )
     )
     engine = _load(engine_factory, arguments)
     began = time.perf_counter()
@@ -209,30 +210,13 @@ def run_interpolate(arguments: argparse.Namespace, engine_factory: EngineFactory
         for frame in items:
             frames[frame.index] = frame.image
             advance(len(frames) / frame.total)
-    path = save([frames[index] for index in sorted(frames)], _path_metadata(request, arguments.model))
+    path = save([frames[index] for index in sorted(frames)], engine.path_metadata(request))
     seconds = time.perf_counter() - began
     if arguments.json:
         ends = {key: getattr(request, key) for key in ("prompt_a", "prompt_b", "seed_a", "seed_b")}
         _print_json({"file": path, **ends, "frames": len(frames), "seconds": round(seconds, 3)})
     else:
         _print_line(f"{path}  ({len(frames)} frames, seeds {request.seed_a} and {request.seed_b}, {seconds:.1f} s)")
-
-
-def _path_metadata(request: InterpolateRequest, model: str) -> dict[str, str]:
-    settings = {
-        "frames": request.frames,
-        "num_inference_steps": request.num_inference_steps or DEFAULT_STEPS,
-        "guidance_scale": DEFAULT_GUIDANCE if request.guidance_scale is None else request.guidance_scale,
-        "style": request.style,
-    }
-    return {
-        "prompt_a": request.prompt_a,
-        "prompt_b": request.prompt_b,
-        "seed_a": str(request.seed_a),
-        "seed_b": str(request.seed_b),
-        "model": model,
-        "settings": settings_text(settings),
-    }
 
 
 def run_judge(arguments: argparse.Namespace, engine_factory: EngineFactory) -> None:

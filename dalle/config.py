@@ -12,6 +12,10 @@ LATENT_SIZE = 16
 LATENT_CHANNELS = 8
 TEXT_DIM = 384
 
+NULL_TOKENS = 22
+"""What "no text" weighs in the attention, in tokens, whatever the length of the texts beside it: the longest of 128 training
+captions has about so many."""
+
 MAX_PROMPT_TOKENS = 48
 """Word pieces a prompt may have, the two special ones of the encoder included."""
 MAX_PROMPT_CHARACTERS = 400
@@ -111,13 +115,14 @@ class PriorConfig:
     """`kind` chooses the class: "flow" (flow matching) or "gaussian" (one-step, the textbook's)."""
 
     kind: str = "flow"
-    width: int = 256
-    depth: int = 10
-    heads: int = 4
-    patch: int = 2
+    width: int = 384
+    depth: int = 8
+    heads: int = 6
+    patch: int = 4
     text_dim: int = TEXT_DIM
     latent_channels: int = LATENT_CHANNELS
     latent_size: int = LATENT_SIZE
+    null_tokens: int = NULL_TOKENS
     dropout_text: float = 0.1
 
 
@@ -131,13 +136,13 @@ PRESETS: dict[str, ModelConfig] = {
     # Seconds on a CPU: tests, rehearsals, work on the page.
     "tiny": ModelConfig(
         VAEConfig(channels=(32, 16, 16, 8), encoder_blocks=(1, 1, 1), decoder_blocks=(1, 1, 1, 1)),
-        PriorConfig(width=64, depth=2, heads=2),
+        PriorConfig(width=64, depth=2, heads=2, patch=2),
     ),
     # Hours on two CPU cores.
     "small": ModelConfig(),
     # Half an hour a stage on one data-centre GPU.
     "base": ModelConfig(
         VAEConfig(channels=(384, 192, 96, 32), encoder_blocks=(3, 2, 2), decoder_blocks=(4, 3, 2, 1)),
-        PriorConfig(width=384, depth=12, heads=6),
+        PriorConfig(width=384, depth=12, heads=6, patch=2),
     ),
 }

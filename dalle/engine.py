@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import random
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from dalle.config import (
@@ -25,6 +24,7 @@ from dalle.config import (
     CheckpointError,
     DalleError,
     NotReadyError,
+    PromptError,
     RefusedError,
     SettingError,
 )
@@ -111,15 +111,22 @@ class EngineStatus:
 
 def whole_number(value: object, name: str, low: int, high: int) -> int:
     """`value` as an int between low and high, or SettingError with the range."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value != int(value):
+    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    if isinstance(value, bool) or not whole:
         raise SettingError(f"{name} must be a whole number between {low} and {high}.")
     if not low <= value <= high:
-        raise SettingError(f"{name} must lie between {low} and {high}, not {int(value)}.")
+        told = f", not {int(value)}" if abs(value) < 1e18 else ""
+        raise SettingError(f"{name} must lie between {low} and {high}{told}.")
     return int(value)
 
 
 def seed_or_random(seed: int | None) -> int:
     return random.SystemRandom().randint(0, MAX_SEED) if seed is None else whole_number(seed, "The seed", 0, MAX_SEED)
+
+
+def with_seeds(request: InterpolateRequest) -> InterpolateRequest:
+    """The same path with its seeds drawn where it has none, so that they can be told and the path made again."""
+    return replace(request, seed_a=seed_or_random(request.seed_a), seed_b=seed_or_random(request.seed_b))
 
 
 class Engine:
@@ -132,6 +139,7 @@ class Engine:
         self._pipeline: DallePipeline | None = None
         self._error: DalleError | None = None
         self._message = "The model is loading."
+        self._revision = ""
         self._finished = threading.Event()
         self._loading = threading.Lock()
         self._turn = threading.Lock()
@@ -143,6 +151,11 @@ class Engine:
         else:
             state = "failed" if self._error is not None else "loading"
         return EngineStatus(state, self._message, self._device, self.model)
+
+    @property
+    def revision(self) -> str:
+        """Short hash of the loaded weights: tells two versions of a checkpoint apart; "" before they are loaded."""
+        return self._revision
 
     @property
     def styles(self) -> tuple[str, ...]:
@@ -177,6 +190,7 @@ class Engine:
         from transformers.utils import logging as transformers_logging
 
         from dalle.hardware import resolve_device, supports_bf16
+        from dalle.hub import resolve, revision
         from dalle.pipeline import DallePipeline
 
         # Loading takes a second or two: two progress bars on the console tell nobody anything.
@@ -190,6 +204,7 @@ class Engine:
         pipeline.set_progress_bar_config(disable=True)
         # The first evaluation sets up the kernels: better here than under a user's first prompt.
         pipeline("a red apple", num_inference_steps=2, output_type="pt")
+        self._revision = revision(resolve(self.model))
         return pipeline
 
     def load_in_background(self) -> threading.Thread:
@@ -265,20 +280,10 @@ class Engine:
             "guidance_scale": guidance,
             "style": style,
             "model": self.model,
-            "revision": self._revision(),
+            "revision": self._revision,
             "dalle": __version__,
             **library_versions(),
         }
-
-    def _revision(self) -> str:
-        """Short hash of the prior's weights: tells two versions of a checkpoint apart."""
-        if not hasattr(self, "_revision_text"):
-            import hashlib
-
-            from dalle.hub import WEIGHTS, resolve
-
-            self._revision_text = hashlib.sha256((resolve(self.model) / "prior" / WEIGHTS).read_bytes()).hexdigest()[:12]
-        return self._revision_text
 
     def _draw(
         self, noise: Tensor, text: TextFeatures, steps: int, guidance: float, cancel: threading.Event | None
@@ -356,14 +361,26 @@ class Engine:
         pipeline = self.wait(0)
         frames = whole_number(request.frames, "The number of frames", 2, MAX_FRAMES)
         steps, guidance = self._settings(request.num_inference_steps, request.guidance_scale, DEFAULT_PATH_STEPS)
-        seeds = seed_or_random(request.seed_a), seed_or_random(request.seed_b)
-        with self._turn:
-            ends = tuple(pipeline.encode_prompt(p, request.style) for p in (request.prompt_a, request.prompt_b))
+        request = with_seeds(request)
+        seeds = request.seed_a, request.seed_b
+        ends = []
+        for which, prompt in (("first", request.prompt_a), ("second", request.prompt_b)):
+            with self._turn:
+                try:
+                    ends.append(pipeline.encode_prompt(prompt, request.style))
+                except PromptError as error:
+                    raise PromptError(f"The {which} of the two prompts: {error}") from error
         return self._interpolate(ends, seeds, frames, steps, guidance, cancel)
+
+    def path_metadata(self, request: InterpolateRequest) -> dict[str, str]:
+        """The text that goes into the file of a path whose request has seeds, so that it can be made again."""
+        steps, guidance = self._settings(request.num_inference_steps, request.guidance_scale, DEFAULT_PATH_STEPS)
+        settings = self._record(steps, guidance, request.style) | {"frames": request.frames}
+        return path_metadata(request, settings)
 
     def _interpolate(
         self,
-        ends: tuple[TextFeatures, ...],
+        ends: list[TextFeatures],
         seeds: tuple[int, int],
         frames: int,
         steps: int,
@@ -391,6 +408,18 @@ def picture_metadata(picture: Picture) -> dict[str, str]:
         "seed": str(picture.seed),
         "model": str(picture.settings.get("model", "")),
         "settings": settings_text(picture.settings),
+    }
+
+
+def path_metadata(request: InterpolateRequest, settings: dict[str, Any]) -> dict[str, str]:
+    """The same for a path."""
+    return {
+        "prompt_a": request.prompt_a,
+        "prompt_b": request.prompt_b,
+        "seed_a": str(request.seed_a),
+        "seed_b": str(request.seed_b),
+        "model": str(settings.get("model", "")),
+        "settings": settings_text(settings),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -17,8 +18,14 @@ ALLOWED_FILES = ["*.json", "*.safetensors", "*.txt", "*.md"]
 _REPO_ID = re.compile(r"^[\w.-]+/[\w.-]+(@[\w./-]+)?$")
 
 
-def resolve(model: str) -> Path:
+HUB_ARGUMENTS = ("revision", "cache_dir", "token", "force_download", "local_files_only")
+
+
+def resolve(model: str, **where: Any) -> Path:
     """A folder, or a Hub id `user/repo[@revision]` fetched into the cache -> local folder.
+
+    Args:
+        where: any of `HUB_ARGUMENTS`, as huggingface_hub takes them.
 
     Raises:
         CheckpointError: neither a folder nor a repository that can be had.
@@ -35,8 +42,9 @@ def resolve(model: str) -> Path:
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     repo, _, revision = model.partition("@")
+    where["revision"] = revision or where.get("revision")
     try:
-        return Path(snapshot_download(repo, revision=revision or None, allow_patterns=ALLOWED_FILES))
+        return Path(snapshot_download(repo, allow_patterns=ALLOWED_FILES, **where))
     except GatedRepoError as error:
         raise CheckpointError(f"{repo} is gated: accept its terms on the Hub, then log in with `hf auth login`.") from error
     except RepositoryNotFoundError as error:
@@ -72,14 +80,24 @@ def check_weights(path: Path) -> None:
         end = max((entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0)
     except FileNotFoundError as error:
         raise CheckpointError(f"{path} is missing: fetch or train the checkpoint again.") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path} is damaged: fetch or train the checkpoint again.") from error
     if size != 8 + length + end:
         raise CheckpointError(f"{path} is truncated: {size} of {8 + length + end} bytes. Fetch it again.")
 
 
+def sha256(path: Path) -> str:
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def revision(folder: Path) -> str:
+    """Short hash of a checkpoint's weights, 12 hexadecimal digits."""
+    return hashlib.sha256("".join(sha256(folder / component / WEIGHTS) for component in COMPONENTS).encode()).hexdigest()[:12]
+
+
 def check(folder: Path) -> dict[str, Any]:
-    """The pipeline's config, after checking layout, schema version and the length of every weight file.
+    """The pipeline's config, after checking layout, schema version, and the length and hash of every weight file.
 
     Raises:
         CheckpointError: missing, truncated or foreign files, or another schema version.
@@ -98,4 +116,10 @@ def check(folder: Path) -> dict[str, Any]:
     for component in COMPONENTS:
         read_json(folder / component / "config.json")
         check_weights(folder / component / WEIGHTS)
+        wanted = (index.get("weights_sha256") or {}).get(component)
+        if wanted is not None and sha256(folder / component / WEIGHTS) != wanted:
+            raise CheckpointError(
+                f"{folder / component / WEIGHTS} is not the file that was saved with {folder / 'model_index.json'} (its hash "
+                "differs): the download is corrupt, or weights were exchanged. Fetch the checkpoint again."
+            )
     return index

@@ -274,6 +274,14 @@ def write_whole(path: str | os.PathLike[str], data: bytes, *, overwrite: bool = 
             file.flush()
             os.fsync(file.fileno())
         if not overwrite:
+            try:
+                os.link(aside, path)  # whole, and never over another file, in one step
+                aside.unlink()
+                return path
+            except FileExistsError:
+                raise
+            except OSError:
+                pass  # no links on this file system
             # Claims the name in one step, where a test for it followed by the rename would let two writers meet.
             open(path, "xb").close()
             claimed = True

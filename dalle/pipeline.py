@@ -82,7 +82,6 @@ class DallePipeline(DiffusionPipeline):
     """
 
     _optional_components = ["text_encoder", "tokenizer"]  # noqa: RUF012 (diffusers reads a plain list)
-    model_cpu_offload_seq = "text_encoder->prior->vae"
 
     def __init__(
         self,
@@ -93,6 +92,7 @@ class DallePipeline(DiffusionPipeline):
         text_encoder_name: str = "minilm",
         schema_version: int = SCHEMA_VERSION,
         made_with: dict[str, str] | None = None,
+        weights_sha256: dict[str, str] | None = None,
     ) -> None:
         super().__init__()
         self.register_modules(vae=vae, prior=prior, text_encoder=text_encoder, tokenizer=tokenizer)
@@ -100,6 +100,7 @@ class DallePipeline(DiffusionPipeline):
             text_encoder_name=text_encoder_name,
             schema_version=schema_version,
             made_with=made_with or library_versions(),
+            weights_sha256=weights_sha256,
         )
         self.judge: Judge | None = None
 
@@ -109,12 +110,14 @@ class DallePipeline(DiffusionPipeline):
 
         Args:
             dtype: number format of the networks, float32 if not given (`torch_dtype` is the older name of the same).
-            kwargs: components to use instead of the saved ones, as for any diffusers pipeline.
+            kwargs: components to use instead of the saved ones, as for any diffusers pipeline; `revision`, `cache_dir`,
+                `token`, `force_download` and `local_files_only` go to the Hub.
 
         Raises:
             CheckpointError: missing, truncated or foreign checkpoint, or text encoder not to be had.
         """
-        folder = hub.resolve(str(pretrained_model_name_or_path))
+        where = {name: kwargs.pop(name) for name in hub.HUB_ARGUMENTS if name in kwargs}
+        folder = hub.resolve(str(pretrained_model_name_or_path), **where)
         index = hub.check(folder)
         kwargs["dtype"] = kwargs.pop("dtype", None) or kwargs.pop("torch_dtype", None) or torch.float32
         # Small networks load at once; low_cpu_mem_usage would want accelerate, which only training needs.
@@ -133,15 +136,20 @@ class DallePipeline(DiffusionPipeline):
         return pipeline
 
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
-        """Writes networks, configs and judge; the text encoder stays where it came from."""
+        """Writes networks, configs, the hashes of the weights, and the judge; the text encoder stays where it came from."""
+        if self.judge is not None:  # first, so that it is there when the folder goes to the Hub
+            self.judge.save(Path(save_directory) / "judge")
         encoder = {"text_encoder": self.text_encoder, "tokenizer": self.tokenizer}
         self.register_modules(text_encoder=None, tokenizer=None)
         try:
             super().save_pretrained(save_directory, **kwargs)
+            folder = Path(save_directory)
+            weights = {name: folder / name / hub.WEIGHTS for name in hub.COMPONENTS}
+            if all(path.exists() for path in weights.values()):  # not so for a variant or in shards
+                self.register_to_config(weights_sha256={name: hub.sha256(path) for name, path in weights.items()})
+                self.save_config(save_directory)
         finally:
             self.register_modules(**encoder)
-        if self.judge is not None:
-            self.judge.save(Path(save_directory) / "judge")
 
     @property
     def text(self) -> TextEncoder:

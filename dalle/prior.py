@@ -17,7 +17,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-from dalle.config import LATENT_CHANNELS, LATENT_SIZE, MAX_PROMPT_TOKENS, TEXT_DIM, PriorConfig
+from dalle.config import LATENT_CHANNELS, LATENT_SIZE, MAX_PROMPT_TOKENS, NULL_TOKENS, TEXT_DIM, PriorConfig
 from dalle.sampling import euler_steps, guided
 from dalle.text import TextFeatures
 
@@ -56,8 +56,9 @@ class RMSNorm(nn.RMSNorm):
 class TextAdapter(nn.Module):
     """Frozen token states -> the trunk's width, with a place for each token and a learned stand-in for no text."""
 
-    def __init__(self, text_dim: int, width: int) -> None:
+    def __init__(self, text_dim: int, width: int, null_tokens: int) -> None:
         super().__init__()
+        self.null_tokens = null_tokens
         self.norm = nn.LayerNorm(text_dim)
         self.inner = nn.Linear(text_dim, 2 * width)
         self.outer = nn.Linear(2 * width, width)
@@ -77,7 +78,8 @@ class TextAdapter(nn.Module):
         if drop is not None:
             tokens = torch.where(drop[:, None, None], self.null_token.to(tokens.dtype), tokens)
             pooled = torch.where(drop[:, None], self.null_pooled.to(pooled.dtype), pooled)
-            bias = bias.masked_fill(drop[:, None], 0.0)
+            # Equal keys, as many as the batch is padded to: together they weigh as much as `null_tokens` of them.
+            bias = bias.masked_fill(drop[:, None], math.log(self.null_tokens / bias.shape[1]))
         return tokens, bias, pooled
 
 
@@ -125,11 +127,20 @@ class Trunk(nn.Module):
     """
 
     def __init__(
-        self, width: int, depth: int, heads: int, patch: int, text_dim: int, channels: int, out_channels: int, size: int
+        self,
+        width: int,
+        depth: int,
+        heads: int,
+        patch: int,
+        text_dim: int,
+        channels: int,
+        out_channels: int,
+        size: int,
+        null_tokens: int,
     ) -> None:
         super().__init__()
         self.patch, self.width, self.side = patch, width, size // patch
-        self.adapter = TextAdapter(text_dim, width)
+        self.adapter = TextAdapter(text_dim, width, null_tokens)
         self.embed = nn.Linear(channels * patch**2, width)
         self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
         self.modulation = nn.Linear(width, 6 * width)
@@ -178,9 +189,12 @@ class FlowPrior(ModelMixin, ConfigMixin):
         text_dim: int = TEXT_DIM,
         latent_channels: int = LATENT_CHANNELS,
         latent_size: int = LATENT_SIZE,
+        null_tokens: int = NULL_TOKENS,
     ) -> None:
         super().__init__()
-        self.trunk = Trunk(width, depth, heads, patch, text_dim, latent_channels, latent_channels, latent_size)
+        self.trunk = Trunk(
+            width, depth, heads, patch, text_dim, latent_channels, latent_channels, latent_size, null_tokens
+        )
 
     def forward(self, z: Tensor, t: Tensor, text: TextFeatures, drop: Tensor | None = None) -> Tensor:
         """Noisy latents (B, C, S, S) and times (B,) in [0, 1] -> velocities e - x_0 (B, C, S, S)."""
@@ -208,10 +222,13 @@ class GaussianPrior(ModelMixin, ConfigMixin):
         text_dim: int = TEXT_DIM,
         latent_channels: int = LATENT_CHANNELS,
         latent_size: int = LATENT_SIZE,
+        null_tokens: int = NULL_TOKENS,
     ) -> None:
         super().__init__()
         self.start = nn.Parameter(0.02 * torch.randn(1, latent_channels, latent_size, latent_size))
-        self.trunk = Trunk(width, depth, heads, patch, text_dim, latent_channels, 2 * latent_channels, latent_size)
+        self.trunk = Trunk(
+            width, depth, heads, patch, text_dim, latent_channels, 2 * latent_channels, latent_size, null_tokens
+        )
 
     def forward(self, text: TextFeatures) -> tuple[Tensor, Tensor]:
         """-> mean and log-variance, each (B, C, S, S)."""
@@ -241,4 +258,5 @@ def build_prior(config: PriorConfig) -> FlowPrior | GaussianPrior:
         text_dim=config.text_dim,
         latent_channels=config.latent_channels,
         latent_size=config.latent_size,
+        null_tokens=config.null_tokens,
     )

@@ -114,8 +114,10 @@ class TextEncoder:
 
         place, revision = find_encoder(name)
         try:
-            tokenizer = AutoTokenizer.from_pretrained(place, revision=revision)
-            model = AutoModel.from_pretrained(place, revision=revision, use_safetensors=True, dtype=torch.float32)
+            tokenizer = AutoTokenizer.from_pretrained(place, revision=revision, trust_remote_code=False)
+            model = AutoModel.from_pretrained(
+                place, revision=revision, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
+            )
         except (OSError, ValueError) as error:
             raise CheckpointError(
                 f"The text encoder {name!r} could not be loaded. Install it with "

@@ -17,6 +17,8 @@ STAGES = {
     "gallery": ("train.gallery", "the pictures of the docs: contact sheet, interpolations, reconstructions"),
 }
 
+RESUMABLE = ("autoencoder", "prior", "evaluator")
+
 
 def usage() -> str:
     rows = "\n".join(f"  {name:12} {about}" for name, (_, about) in STAGES.items())
@@ -38,8 +40,13 @@ def main(argv: list[str] | None = None) -> int:
     except DalleError as error:
         print(error, file=sys.stderr)
         return 1
+    except OSError as error:
+        place = f" {error.filename}" if error.filename else ""
+        print(f"Could not read or write{place}: {error.strerror or error}. Files that were finished are whole.", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
-        print("Stopped. The last saved state is whole: run the same command with --resume to go on.", file=sys.stderr)
+        more = " with --resume" if stage in RESUMABLE else ""
+        print(f"Stopped. What was saved is whole: run the same command{more} to go on.", file=sys.stderr)
         return 130
 
 

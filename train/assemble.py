@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from dalle.config import CheckpointError
-from dalle.hub import WEIGHTS
+from dalle.config import CheckpointError, SettingError
+from dalle.hub import WEIGHTS, check_weights, read_json
 from dalle.judge import Judge
 from dalle.pipeline import DallePipeline
 from dalle.prior import PRIORS
@@ -20,6 +20,8 @@ from dalle.text import TextEncoder
 from dalle.vae import DalleVAE
 from train.data import SceneComposer, SpriteStore
 from train.data.sources import attribution
+from train.latents import latent_space
+from train.prior import TRAINED_WITH
 
 KNOWN_CAPTIONS = 8_000
 
@@ -104,6 +106,20 @@ The weights are CC BY 4.0, with the attribution of every drawing set as above; t
 """
 
 
+def check_fit(prior: Path, vae: DalleVAE, encoder: TextEncoder) -> None:
+    """Raises CheckpointError where the prior was trained in another latent space or on another text encoder's words."""
+    if not (prior / TRAINED_WITH).exists():
+        print(f"{prior / TRAINED_WITH} is not there: whether prior, autoencoder and text encoder fit is not checked.")
+        return
+    wanted = read_json(prior / TRAINED_WITH)
+    for name, found in (("latent_space", latent_space(vae)), ("text_encoder", encoder.name)):
+        if wanted.get(name) not in (found, None):
+            raise CheckpointError(
+                f"{prior} was trained with {name} {wanted[name]}, and this is {found}: train the prior again, or name the "
+                "autoencoder and the text encoder that it was trained with."
+            )
+
+
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m train assemble", description=__doc__)
     parser.add_argument("--vae", type=Path, default=Path("runs/autoencoder/vae"))
@@ -114,14 +130,17 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--hardware", default="two CPU cores", help="what the runs were made on, for the card")
     arguments = parser.parse_args(argv)
     for part in (arguments.vae, arguments.prior):
-        if not (part / WEIGHTS).exists():
-            raise CheckpointError(f"No weights at {part}: train that stage first.")
+        check_weights(part / WEIGHTS)
+        read_json(part / "config.json")
+    if arguments.out.exists() and not (arguments.out / "model_index.json").exists():
+        raise SettingError(f"{arguments.out} is there and is no checkpoint: --out names the checkpoint's own folder.")
     store = SpriteStore.open(arguments.data)
     encoder = TextEncoder.load(arguments.text_encoder)
-    config = json.loads((arguments.prior / "config.json").read_text(encoding="utf-8"))
+    config = read_json(arguments.prior / "config.json")
     kinds = {cls.__name__: cls for cls in PRIORS.values()}
     prior = kinds[config["_class_name"]].from_pretrained(arguments.prior, dtype=torch.float16)
     vae = DalleVAE.from_pretrained(arguments.vae, dtype=torch.float16)
+    check_fit(arguments.prior, vae, encoder)
     pipeline = DallePipeline(vae, prior, encoder.model, encoder.tokenizer, text_encoder_name=arguments.text_encoder)
     pipeline.judge = build_judge(store, encoder)
     aside = arguments.out.with_name(arguments.out.name + ".tmp")
@@ -129,7 +148,11 @@ def main(argv: list[str]) -> int:
     pipeline.save_pretrained(aside)
     story = card(store, [arguments.vae.parent, arguments.prior.parent], arguments.hardware)
     (aside / "README.md").write_text(story, encoding="utf-8")
-    shutil.rmtree(arguments.out, ignore_errors=True)
+    old = arguments.out.with_name(arguments.out.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if arguments.out.exists():
+        arguments.out.rename(old)
     aside.rename(arguments.out)
+    shutil.rmtree(old, ignore_errors=True)
     print(f"{arguments.out}: {sum(f.stat().st_size for f in arguments.out.rglob('*') if f.is_file()) / 2**20:.1f} MiB")
     return 0

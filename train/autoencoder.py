@@ -21,6 +21,7 @@ from dalle.config import PRESETS
 from dalle.vae import DalleVAE, build_vae
 from train.adversary import Adversary, PatchDiscriminator
 from train.data import SceneComposer, SpriteStore
+from train.data.store import spread
 from train.loop import Loop, RunConfig, add_run_arguments, make_accelerator, run_config, step_generator
 from train.losses import edges, over, psnr, two_scale
 
@@ -149,7 +150,7 @@ class AutoencoderTask:
             accelerator.backward(d_loss)
             self.optimizers["discriminator"].step()
             parts |= d_parts
-        return {"loss": loss.detach(), **parts, "gradient_norm": norm}
+        return {"loss": loss.detach(), **parts, "gradient_norm": norm, "samples": len(pixels)}
 
     @torch.no_grad()
     def _reconstruct(self, pixels: Tensor) -> Tensor:
@@ -185,8 +186,7 @@ class AutoencoderTask:
 
 def validation_pictures(store: SpriteStore, count: int, split: str = "val") -> Tensor:
     """Held-out drawings, evenly spread over the split: (N, 4, 256, 256)."""
-    rows = store.rows(split)
-    rows = rows[:: max(1, len(rows) // count)][:count]
+    rows = spread(store.rows(split), count)
     pixels = torch.stack([torch.from_numpy(store.pixels[row].copy()) for row in rows])
     return pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
 

@@ -15,10 +15,13 @@ from tqdm import tqdm
 
 from dalle.config import DEFAULT_GUIDANCE, DEFAULT_STEPS, CheckpointError
 from dalle.engine import Engine
-from dalle.images import write_whole
+from dalle.hub import WEIGHTS, sha256
+from dalle.images import storage_error, write_whole
+from dalle.pipeline import check_settings
 from dalle.sampling import draw_noise
 from train.data import SpriteStore
 from train.data.captions import with_article
+from train.data.store import spread
 from train.evaluator import Evaluator, evaluator_input, load_evaluator, r_precision
 from train.losses import over, psnr
 
@@ -43,11 +46,6 @@ def pixels_of(store: SpriteStore, row: int) -> Tensor:
     return torch.from_numpy(store.pixels[row].copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
 
 
-def spread(rows: list[int], count: int) -> list[int]:
-    """At most `count` rows, evenly spread."""
-    return rows if len(rows) <= count else [rows[i * len(rows) // count] for i in range(count)]
-
-
 class Work:
     """Results kept as they are made, so that an interrupted evaluation goes on where it stopped."""
 
@@ -64,6 +62,7 @@ class Work:
 
     def keep(self, name: str, value: object) -> None:
         self.done[name] = value
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(self.path, json.dumps({"key": self.key, "done": self.done}).encode())
 
 
@@ -133,13 +132,19 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args(argv)
 
+    check_settings(arguments.steps, arguments.guidance)
     store = SpriteStore.open(arguments.data)
     rows = spread(store.rows(arguments.split), arguments.count)
-    if len(rows) < CANDIDATES:
+    candidates = min(CANDIDATES, len({store.records[row].label for row in rows}))
+    if candidates < CANDIDATES and arguments.split == "test":
         raise CheckpointError(
-            f"{arguments.data} has {len(rows)} drawings in its {arguments.split} split and {CANDIDATES} are needed: "
-            "render the data again with `python -m train data`."
+            f"{candidates} different things among {len(rows)} held-out drawings, and {CANDIDATES} are needed: raise --count, "
+            f"or render the data in {arguments.data} again with `python -m train data`."
         )
+    try:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(error, arguments.out) from error
     evaluator = load_evaluator(arguments.evaluator)
     engine = Engine(arguments.model, arguments.device)
     engine.load()
@@ -147,13 +152,16 @@ def main(argv: list[str]) -> int:
     prompts = [with_article(name) for name in names]
     facts: dict[str, object] = {
         "model": arguments.model,
-        "prior": engine._revision(),
+        "revision": engine.revision,
+        "evaluator": sha256(arguments.evaluator / WEIGHTS)[:12],
+        "data": str(store.meta.get("fingerprint"))[:12],
         "split": arguments.split,
         "drawings and prompts": len(rows),
         "steps": arguments.steps,
         "guidance": arguments.guidance,
     }
-    work = Work(Path("runs/evaluate") / f"{arguments.split}-{facts['prior']}.json", facts)
+    work = Work(Path("runs/evaluate") / f"{arguments.split}-{engine.revision}.json", facts)
+    before = float(work.done.get("minutes", 0.0))
     began = time.monotonic()
     bar = tqdm(total=2 * len(rows), desc="evaluate", unit="picture", mininterval=2)
     if "reconstruction" not in work.done:
@@ -177,10 +185,12 @@ def main(argv: list[str]) -> int:
     value, floor = work.done["reconstruction"]
     table = [
         Row("reconstruction PSNR, dB, 256 px over white", value, floor, "picture blurred to 32 px"),
-        Row(f"R-precision, 1 of {CANDIDATES}", found, control, "shuffled prompts", ceiling, "real held-out drawings"),
+        Row(f"R-precision, 1 of {candidates}", found, control, "shuffled prompts", ceiling, "real held-out drawings"),
     ]
     facts |= {"machine": f"{platform.machine()}, {torch.get_num_threads()} threads", "torch": torch.__version__}
-    facts["minutes"] = round((time.monotonic() - began) / 60, 1)
+    minutes = before + (time.monotonic() - began) / 60
+    work.keep("minutes", minutes)
+    facts["minutes"] = round(minutes, 1)
     report = {"facts": facts, "rows": [asdict(row) for row in table]}
     write_whole(arguments.out.with_suffix(".json"), (json.dumps(report, indent=2) + "\n").encode())
     text = markdown(table, facts)

@@ -30,18 +30,22 @@ INPUT_SIZE = 64
 
 
 class Evaluator(ModelMixin, ConfigMixin):
-    """Pictures and sentence vectors -> unit vectors of a common space."""
+    """Pictures and sentence vectors -> unit vectors of a common space.
+
+    Works at 32x32 and below: the same training time shows it two and a half times the drawings that a first layer at 64x64 would.
+    """
 
     @register_to_config
-    def __init__(self, width: int = 40, dim: int = 192, text_dim: int = TEXT_DIM) -> None:
+    def __init__(
+        self, channels: tuple[int, ...] = (48, 96, 192, 320), dim: int = 192, text_dim: int = TEXT_DIM
+    ) -> None:
         super().__init__()
-        layers: list[nn.Module] = [nn.Conv2d(3, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
-        for level in range(3):
-            a, b = width * 2**level, width * 2 ** (level + 1)
-            layers += [nn.Conv2d(a, b, 3, stride=2, padding=1), nn.BatchNorm2d(b), nn.ReLU()]
-            layers += [nn.Conv2d(b, b, 3, padding=1), nn.BatchNorm2d(b), nn.ReLU()]
+        layers: list[nn.Module] = []
+        for before, width in zip((3, *channels), channels, strict=False):
+            layers += [nn.Conv2d(before, width, 4, stride=2, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+            layers += [nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
         self.body = nn.Sequential(*layers)
-        self.picture_head = nn.Linear(width * 8 * 2, dim)
+        self.picture_head = nn.Linear(channels[-1] * 2, dim)
         self.text_head = nn.Sequential(nn.Linear(text_dim, 384), nn.ReLU(), nn.Linear(384, dim))
         self.log_scale = nn.Parameter(torch.tensor(2.5))
 
@@ -111,7 +115,7 @@ class EvaluatorTask:
 
     def step(self, step: int, progress: float) -> dict[str, Tensor | float]:
         self.modules["evaluator"].train()
-        generator = step_generator(self.config.seed, step)
+        generator = step_generator(self.config.seed, step, self.accelerator.process_index)
         size = min(self.config.batch_size, len(self.concepts))
         chosen = torch.randperm(len(self.concepts), generator=generator)[:size].tolist()
         picks = torch.rand(size, generator=generator).tolist()
@@ -175,6 +179,8 @@ def r_precision(similarity: Tensor, names: list[str], candidates: int, seed: int
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m train evaluator", description=__doc__.splitlines()[0])
     add_run_arguments(parser, "evaluator", batch_size=256, seed=4242, sample_steps=200, warmup_steps=50, log_steps=20)
+    # A long average of a short run lags behind its weights, and its batch statistics are not its own.
+    parser.set_defaults(ema_decay=0.9)
     parser.add_argument("--data", type=Path, default=Path("data/sprites"))
     parser.add_argument("--out", type=Path, default=Path("checkpoints/evaluator"))
     arguments = parser.parse_args(argv)

@@ -12,7 +12,8 @@ from dalle.config import DEFAULT_GUIDANCE, DEFAULT_STEPS, StorageError
 from dalle.engine import Engine, GenerateRequest, InterpolateRequest, Picture
 from dalle.images import grid, over, to_pil
 from train.data import SpriteStore
-from train.evaluate import pixels_of, spread
+from train.data.store import spread
+from train.evaluate import pixels_of
 
 PATHS = (
     ("a red apple", "a yellow sun"),

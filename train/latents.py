@@ -6,6 +6,7 @@ number is encoded once into memory maps; an interrupted build goes on where it s
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -17,10 +18,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from dalle.config import LATENT_CHANNELS, LATENT_SIZE, TEXT_DIM, CheckpointError, StorageError
+from dalle.config import LATENT_CHANNELS, LATENT_SIZE, CheckpointError, StorageError
 from dalle.text import TextEncoder, TextFeatures
 from dalle.vae import DalleVAE
 from train.data import SceneComposer
+from train.data.store import new_memmap
 from train.loop import step_generator
 
 
@@ -39,6 +41,28 @@ def stack_features(rows: Sequence[Tensor], pooled: Tensor) -> TextFeatures:
     lengths = torch.tensor([len(row) for row in rows])
     padding = torch.arange(tokens.shape[1])[None] >= lengths[:, None]
     return TextFeatures(tokens, torch.zeros(padding.shape).masked_fill(padding, -torch.inf), pooled)
+
+
+def latent_space(vae: DalleVAE) -> str:
+    """Hash of what makes latents what they are, the encoder and the scale; a decoder trained further keeps it."""
+    state = vae.state_dict()
+    digest = hashlib.sha256()
+    for name in sorted(name for name in state if name.startswith(("encoder.", "latent_"))):
+        digest.update(name.encode() + state[name].detach().cpu().half().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def grown(path: Path, shape: tuple[int, ...], rows: int) -> np.memmap:
+    """A float16 memory map of the shape, with the first `rows` rows of the file that was there, if any."""
+    if path.exists() and (old := np.load(path, mmap_mode="r")).shape == shape:
+        return np.lib.format.open_memmap(path, "r+")
+    aside = path.with_suffix(".tmp")
+    new = new_memmap(aside, np.float16, shape)
+    if path.exists() and rows:
+        new[:rows] = old[:rows]
+    new.flush()
+    os.replace(aside, path)
+    return new
 
 
 class LiveLatents:
@@ -68,7 +92,7 @@ class LatentCache:
         count = len(self.captions)
         self.latents = np.load(folder / "latents.npy", mmap_mode="r")[:count]
         self.pooled = np.load(folder / "pooled.npy", mmap_mode="r")[:count]
-        self.tokens = np.memmap(folder / "tokens.f16", np.float16, "r").reshape(-1, TEXT_DIM)
+        self.tokens = np.memmap(folder / "tokens.f16", np.float16, "r").reshape(-1, self.pooled.shape[1])
         self._order: tuple[tuple[int, int], Tensor] | None = None
 
     def __len__(self) -> int:
@@ -76,7 +100,7 @@ class LatentCache:
 
     @classmethod
     def build(cls, folder: Path, source: LiveLatents, count: int, fingerprint: str) -> LatentCache:
-        """Encodes scenes until `count` are there.
+        """Encodes scenes until at least `count` are there; a folder that holds fewer grows.
 
         Raises:
             CheckpointError: the folder was made with other weights.
@@ -84,31 +108,34 @@ class LatentCache:
         """
         folder.mkdir(parents=True, exist_ok=True)
         state_file = folder / "index.json"
-        state = {"fingerprint": fingerprint, "count": count, "captions": [], "offsets": [0]}
+        state = {"fingerprint": fingerprint, "captions": [], "offsets": [0]}
         if state_file.exists():
             state = json.loads(state_file.read_text(encoding="utf-8"))
-            if (state["fingerprint"], state["count"]) != (fingerprint, count):
-                raise CheckpointError(f"{folder} was made with another autoencoder or size: remove it, then start again.")
+            if state["fingerprint"] != fingerprint:
+                raise CheckpointError(
+                    f"{folder} was made with another autoencoder, text encoder, seed or data: remove it, then start again."
+                )
         if len(state["captions"]) >= count:
             return cls(folder)
+        dim = source.encoder.dim
         try:
-            mode = "r+" if (folder / "latents.npy").exists() else "w+"
-            shape = (count, LATENT_CHANNELS, LATENT_SIZE, LATENT_SIZE)
-            latents = np.lib.format.open_memmap(folder / "latents.npy", mode, np.float16, shape)
-            pooled = np.lib.format.open_memmap(folder / "pooled.npy", mode, np.float16, (count, TEXT_DIM))
+            shape = (LATENT_CHANNELS, LATENT_SIZE, LATENT_SIZE)
+            latents = grown(folder / "latents.npy", (count, *shape), len(state["captions"]))
+            pooled = grown(folder / "pooled.npy", (count, dim), len(state["captions"]))
             with open(folder / "tokens.f16", "ab") as tokens:
-                tokens.truncate(state["offsets"][-1] * TEXT_DIM * 2)  # what a killed build wrote beyond its index
+                tokens.truncate(state["offsets"][-1] * dim * 2)  # what a killed build wrote beyond its index
                 bar = tqdm(total=count, initial=len(state["captions"]), desc="encode scenes", unit="scene", mininterval=2)
                 while (done := len(state["captions"])) < count:
                     batch = source.batch(done // cls.CHUNK, cls.CHUNK)
-                    rows = min(cls.CHUNK, count - done)
-                    latents[done : done + rows] = batch.latents[:rows].cpu().numpy()
-                    pooled[done : done + rows] = batch.text.pooled[:rows].cpu().numpy()
-                    for row in range(rows):
+                    first = done % cls.CHUNK  # above 0 where a cache grows whose size was no multiple
+                    rows = min(cls.CHUNK - first, count - done)
+                    latents[done : done + rows] = batch.latents[first : first + rows].cpu().numpy()
+                    pooled[done : done + rows] = batch.text.pooled[first : first + rows].cpu().numpy()
+                    for row in range(first, first + rows):
                         states = batch.text.tokens[row][batch.text.mask[row]].cpu().numpy().astype(np.float16)
                         tokens.write(states.tobytes())
                         state["offsets"].append(state["offsets"][-1] + len(states))
-                    state["captions"] += batch.captions[:rows]
+                    state["captions"] += batch.captions[first : first + rows]
                     bar.update(rows)
                     if (done // cls.CHUNK) % 64 == 63 or done + rows >= count:
                         tokens.flush()

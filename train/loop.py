@@ -7,6 +7,7 @@ batches and the noise that the uninterrupted one would have seen.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import time
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from dalle.config import CheckpointError, SettingError
+from dalle.images import write_whole
 from train.checkpoint import (
     STATE_FILE,
     load_state,
@@ -64,8 +66,9 @@ class RunConfig:
     def __post_init__(self) -> None:
         if self.steps <= 0 and self.minutes <= 0:
             raise SettingError("Give the run an end: --steps or --minutes.")
-        if self.batch_size < 1:
-            raise SettingError("--batch-size must be at least 1.")
+        for name in ("batch_size", "sample_steps", "log_steps"):
+            if getattr(self, name) < 1:
+                raise SettingError(f"--{name.replace('_', '-')} must be at least 1.")
 
 
 def add_run_arguments(parser: argparse.ArgumentParser, stage: str, **defaults: object) -> None:
@@ -103,7 +106,9 @@ class Task(Protocol):
     optimizers: dict[str, torch.optim.Optimizer]
     averaged: str  # name of the module whose moving average is sampled and exported
 
-    def step(self, step: int, progress: float) -> dict[str, Tensor | float]: ...
+    def step(self, step: int, progress: float) -> dict[str, Tensor | float]:
+        """-> losses by their names; `samples` where the batch was not of the configured size."""
+
     def sample(self) -> Image.Image | None: ...
     def export(self) -> None: ...
     def validate(self) -> dict[str, float]: ...
@@ -191,12 +196,17 @@ class Loop:
             raise CheckpointError(
                 f"{path} is of preset {meta['preset']}, seed {meta['seed']}: resume with those, or use another --run-folder."
             )
-        for name, module in self.task.modules.items():
-            self.accelerator.unwrap_model(module).load_state_dict(without_prefix(f"module/{name}", tensors))
-        for name, optimizer in self.task.optimizers.items():
-            restore_optimizer(optimizer, without_prefix(f"optimizer/{name}", tensors))
-        shadows = without_prefix("ema", tensors)
-        self.ema.shadow_params = [shadows[str(i)].to(self.accelerator.device) for i in range(len(shadows))]
+        try:
+            for name, module in self.task.modules.items():
+                self.accelerator.unwrap_model(module).load_state_dict(without_prefix(f"module/{name}", tensors))
+            for name, optimizer in self.task.optimizers.items():
+                restore_optimizer(optimizer, without_prefix(f"optimizer/{name}", tensors))
+            shadows = without_prefix("ema", tensors)
+            self.ema.shadow_params = [shadows[str(i)].to(self.accelerator.device) for i in range(len(shadows))]
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise CheckpointError(
+                f"{path} belongs to another stage or to a network of another shape: use another --run-folder."
+            ) from error
         self.ema.optimization_step = meta["ema_step"]
         self.step, self.seconds, self.samples_seen = meta["step"], meta["seconds"], meta["samples_seen"]
 
@@ -215,7 +225,9 @@ class Loop:
             if grid is not None:
                 folder = self.run / "samples"
                 folder.mkdir(parents=True, exist_ok=True)
-                grid.save(folder / f"step-{self.step:07d}.png")
+                buffer = io.BytesIO()
+                grid.save(buffer, "PNG")
+                write_whole(folder / f"step-{self.step:07d}.png", buffer.getvalue())
             metrics = self.task.validate()
             if metrics:
                 self.log({"step": self.step, "minutes": round(self.seconds / 60, 3), **metrics})
@@ -231,7 +243,6 @@ class Loop:
     def fit(self) -> None:
         """Trains to the end, then exports the averaged weights."""
         config, task = self.config, self.task
-        per_step = config.batch_size * self.accelerator.num_processes
         bar = tqdm(
             total=config.steps or None,
             initial=self.step,
@@ -241,7 +252,7 @@ class Loop:
         )
         saved = last = time.monotonic()
         sums: dict[str, float] = {}
-        since, began = 0, time.monotonic()
+        since, seen, began = 0, 0, time.monotonic()
         while self.progress < 1.0:
             factor = schedule(self.step, self.progress, config)
             for name, optimizer in task.optimizers.items():
@@ -250,7 +261,9 @@ class Loop:
             metrics = task.step(self.step, self.progress)
             self.ema.step(self._averaged().parameters())
             self.step += 1
-            self.samples_seen += per_step
+            count = int(metrics.pop("samples", config.batch_size)) * self.accelerator.num_processes
+            self.samples_seen += count
+            seen += count
             now = time.monotonic()
             self.seconds = self._agreed(self.seconds + now - last)
             last = now
@@ -259,12 +272,12 @@ class Loop:
                 sums[name] = sums.get(name, 0.0) + float(value)
             bar.update(1)
             if self.step % config.log_steps == 0:
-                rate = since * per_step / max(1e-9, now - began)
+                rate = seen / max(1e-9, now - began)
                 means = {name: total / since for name, total in sums.items()}
                 row = {"step": self.step, "minutes": round(self.seconds / 60, 3), "samples_per_second": round(rate, 2)}
                 self.log(row | {"learning_rate_factor": round(factor, 4)} | {k: round(v, 6) for k, v in means.items()})
                 bar.set_postfix({k: f"{v:.4g}" for k, v in list(means.items())[:4]} | {"samples/s": f"{rate:.1f}"})
-                sums, since, began = {}, 0, now
+                sums, since, seen, began = {}, 0, 0, now
             if self.step % config.sample_steps == 0:
                 self._sample_and_validate()
                 last = time.monotonic()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import hashlib
+import json
 from pathlib import Path
 
 import torch
@@ -23,8 +23,11 @@ from dalle.sampling import draw_noise
 from dalle.text import TextEncoder, TextFeatures
 from dalle.vae import DalleVAE
 from train.data import SceneComposer, SpriteStore
-from train.latents import LatentBatch, LatentCache, LiveLatents
+from train.latents import LatentBatch, LatentCache, LiveLatents, latent_space
 from train.loop import Loop, RunConfig, add_run_arguments, make_accelerator, run_config, step_generator
+
+TRAINED_WITH = "trained_with.json"
+"""Beside a prior's weights: the latent space and the text encoder that it belongs to; `assemble` compares."""
 
 SAMPLE_PROMPTS = (
     "a red apple",
@@ -55,10 +58,21 @@ SAMPLE_PROMPTS = (
 """Drawn with fixed noise at every interval of a run."""
 
 
-def flow_loss(prior: nn.Module, latents: Tensor, text: TextFeatures, generator: torch.Generator, dropout: float) -> Tensor:
-    """Mean squared error of the velocity e - x_0 at a logit-normal time, a value a sample: (B,)."""
+def flow_loss(
+    prior: nn.Module,
+    latents: Tensor,
+    text: TextFeatures,
+    generator: torch.Generator,
+    dropout: float,
+    time_mean: float = 0.0,
+) -> Tensor:
+    """Mean squared error of the velocity e - x_0 at a logit-normal time, a value a sample: (B,).
+
+    Args:
+        time_mean: mean of the time's logit. Above 0 there is more noise, and the shape has to come from the text.
+    """
     count = len(latents)
-    t = torch.sigmoid(torch.randn(count, generator=generator)).to(latents.device)
+    t = torch.sigmoid(torch.randn(count, generator=generator) + time_mean).to(latents.device)
     noise = torch.randn(latents.shape, generator=generator).to(latents.device)
     drop = (torch.rand(count, generator=generator) < dropout).to(latents.device)
     t4 = t[:, None, None, None]
@@ -97,13 +111,19 @@ class PriorTask:
         kind: str = "flow",
         matrix_rate: float = 0.02,
         other_rate: float = 1e-3,
+        time_mean: float = 0.0,
+        trained_with: dict[str, str] | None = None,
         init: Path | None = None,
     ) -> None:
         self.source, self.validation, self.vae, self.config = source, validation, vae, config
-        self.accelerator, self.out = accelerator, out
+        self.accelerator, self.out, self.time_mean = accelerator, out, time_mean
+        self.trained_with = trained_with or {}
         self.preset: PriorConfig = dataclasses.replace(PRESETS[config.preset].prior, kind=kind, text_dim=encoder.dim)
         torch.manual_seed(config.seed)
-        prior = PRIORS[kind].from_pretrained(init, dtype=torch.float32) if init else build_prior(self.preset)
+        try:
+            prior = PRIORS[kind].from_pretrained(init, dtype=torch.float32) if init else build_prior(self.preset)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise CheckpointError(f"--init {init} holds no {kind} prior that can be loaded ({type(error).__name__}).") from error
         prior.train()
         matrices, others = split_parameters(prior)
         muon = torch.optim.Muon(matrices, lr=matrix_rate, momentum=0.95, weight_decay=0.0)
@@ -119,20 +139,22 @@ class PriorTask:
     def prior(self) -> FlowPrior | GaussianPrior:
         return self.modules["prior"]
 
-    def _losses(self, batch: LatentBatch, network: nn.Module, generator: torch.Generator, dropout: float) -> Tensor:
+    def _losses(
+        self, batch: LatentBatch, network: nn.Module, generator: torch.Generator, dropout: float, time_mean: float = 0.0
+    ) -> Tensor:
         device = self.accelerator.device
         latents, text = batch.latents.to(device), batch.text.to(device)
         with self.accelerator.autocast():
             if self.preset.kind == "gaussian":
                 return gaussian_loss(network, latents, text)
-            return flow_loss(network, latents, text, generator, dropout)
+            return flow_loss(network, latents, text, generator, dropout, time_mean)
 
     def step(self, step: int, progress: float) -> dict[str, Tensor | float]:
         accelerator, config = self.accelerator, self.config
         index = step * accelerator.num_processes + accelerator.process_index
         generator = step_generator(config.seed, step, accelerator.process_index)
         batch = self.source.batch(index, config.batch_size)
-        loss = self._losses(batch, self.wrapped, generator, self.preset.dropout_text).mean()
+        loss = self._losses(batch, self.wrapped, generator, self.preset.dropout_text, self.time_mean).mean()
         for optimizer in self.optimizers.values():
             optimizer.zero_grad(set_to_none=True)
         accelerator.backward(loss)
@@ -166,10 +188,7 @@ class PriorTask:
         half = type(self.prior).from_config(self.prior.config)
         half.load_state_dict(self.prior.state_dict())
         half.half().save_pretrained(self.out)
-
-
-def file_hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+        (self.out / TRAINED_WITH).write_text(json.dumps(self.trained_with, indent=2) + "\n", encoding="utf-8")
 
 
 def main(argv: list[str]) -> int:
@@ -182,6 +201,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--init", type=Path, default=None, help="start warm from these weights")
     parser.add_argument("--text-encoder", default="minilm", help="minilm, a folder or a Hub id of a transformers encoder")
     parser.add_argument("--cache", type=int, default=None, help="scenes to encode beforehand; 0: live (default on a GPU)")
+    parser.add_argument("--time-mean", type=float, default=0.5, help="mean of the time's logit: above 0, more noise")
     parser.add_argument("--matrix-rate", type=float, default=0.02, help="learning rate of Muon")
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="learning rate of AdamW")
     arguments = parser.parse_args(argv)
@@ -197,7 +217,8 @@ def main(argv: list[str]) -> int:
     store = SpriteStore.open(arguments.data)
     live = LiveLatents(SceneComposer(store, split="train", seed=config.seed), vae, encoder, device)
     count = arguments.cache if arguments.cache is not None else (0 if device.type == "cuda" else 40_000)
-    fingerprint = f"{file_hash(weights)} {config.seed} {encoder.name}"
+    trained_with = {"latent_space": latent_space(vae), "text_encoder": encoder.name}
+    fingerprint = " ".join((*trained_with.values(), str(config.seed), str(store.meta.get("fingerprint"))))
     with accelerator.main_process_first():
         source = LatentCache.build(config.run / "latents", live, count, fingerprint) if count else live
     held_out = LiveLatents(SceneComposer(store, split="val", seed=1), vae, encoder, device)
@@ -213,6 +234,8 @@ def main(argv: list[str]) -> int:
         kind=arguments.kind,
         matrix_rate=arguments.matrix_rate,
         other_rate=arguments.learning_rate,
+        time_mean=arguments.time_mean,
+        trained_with=trained_with,
         init=arguments.init,
     )
     Loop(task, config, accelerator).fit()

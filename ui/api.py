@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 from gradio.data_classes import FileData
 
-from dalle.engine import DEFAULT_FRAMES, DEFAULT_NUM_IMAGES, Picture
-from dalle.images import slug
+from dalle.engine import DEFAULT_FRAMES, DEFAULT_NUM_IMAGES, Picture, with_seeds
 from ui import inputs
 from ui.failures import message_for
-from ui.interpolate import path_metadata
+from ui.interpolate import path_name
 from ui.outbox import Outbox
+from ui.settings import PageSettings
 from ui.waiting import until_ready
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def record(picture: Picture) -> dict[str, Any]:
     }
 
 
-def add_endpoints(engine: "Engine", pictures: Outbox, animations: Outbox) -> None:
+def add_endpoints(engine: "Engine", pictures: Outbox, animations: Outbox, settings: PageSettings) -> None:
     """Adds the endpoints to the page being built. They share the model's queue with the page."""
 
     def generate(
@@ -116,12 +116,15 @@ def add_endpoints(engine: "Engine", pictures: Outbox, animations: Outbox) -> Non
             pingpong: Run there and back instead of starting over.
 
         Returns:
-            The animation.
+            The animation; prompts, seeds and settings are in its metadata.
         """
         cancel = Event()
         with told_to_caller(cancel):
-            wish = inputs.interpolate_request(
-                prompt_a=prompt_a, prompt_b=prompt_b, seed_a=seed_a, seed_b=seed_b, frames=frames, style=style
+            there_and_back = inputs.flag(pingpong, "pingpong")
+            wish = with_seeds(
+                inputs.interpolate_request(
+                    prompt_a=prompt_a, prompt_b=prompt_b, seed_a=seed_a, seed_b=seed_b, frames=frames, style=style
+                )
             )
             for _ in until_ready(engine, cancel):
                 yield None
@@ -132,10 +135,10 @@ def add_endpoints(engine: "Engine", pictures: Outbox, animations: Outbox) -> Non
                     yield None
             yield animations.animation(
                 [found[index] for index in sorted(found)],
-                f"{slug(prompt_a, 24)}-to-{slug(prompt_b, 24)}",
-                fps=16,
-                pingpong=bool(pingpong),
-                metadata=path_metadata(wish, engine.status.model),
+                path_name(wish),
+                fps=settings.frames_per_second,
+                pingpong=there_and_back,
+                metadata=engine.path_metadata(wish),
             )
 
     def judge(prompt: str, style: str = inputs.ANY_STYLE) -> dict:

@@ -9,46 +9,46 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from dalle.config import DEFAULT_GUIDANCE, DEFAULT_STEPS, MAX_GUIDANCE, MAX_IMAGES, MAX_STEPS, Cancelled, RefusedError
+from dalle.config import DEFAULT_GUIDANCE, DEFAULT_STEPS, MAX_GUIDANCE, MAX_IMAGES, MAX_STEPS, RefusedError
 from dalle.engine import DEFAULT_NUM_IMAGES, Picture
 from ui import components, inputs, verdict
-from ui.failures import message_for
 from ui.outbox import Outbox
-from ui.runs import Run, Runs
+from ui.runner import QUIET, Handlers, wire
+from ui.runs import Runs
 from ui.settings import PageSettings
 from ui.waiting import until_ready
 
 if TYPE_CHECKING:
     from dalle.engine import Engine
 
-KIND = "generate"
 PROGRESS_SECONDS = 0.1
 """Steps are reported at most this often: a message costs the server a few milliseconds."""
 
 IDLE: dict[str, Any] = {
     "ticket": "",
+    "number": 0,
     "state": "idle",
     "message": "Nothing drawn yet",
+    "prompt": "",
+    "total": 0,
     "pictures": [],
-    "total": DEFAULT_NUM_IMAGES,
+    "progress": None,
 }
+"""The wall's JSON (see static/wall.js)."""
 
 Update = tuple[Any, Any, Any]
 """What one yield of a run sets: the wall, the verdict, the seed box (any of them may be gr.skip())."""
 
 
-class Generate:
+class Generate(Handlers):
     """The handlers of the tab, apart from its layout so that they can be run without a page."""
 
-    def __init__(self, engine: Engine, runs: Runs, outbox: Outbox) -> None:
-        self._engine = engine
-        self._runs = runs
-        self._outbox = outbox
+    kind = "generate"
+    idle = IDLE
 
     def begin(self, prompt: object, num_images: object, request: gr.Request) -> tuple[str, dict[str, Any]]:
         """Takes a ticket, at once and outside the queue, and clears the wall."""
-        run = self._runs.begin(session_of(request), KIND)
-        return run.ticket, wall(run, "busy", "Waiting for a turn", prompt, places(num_images))
+        return self.enter(request, prompt=shown(prompt), total=places(num_images))
 
     def draw(
         self,
@@ -64,35 +64,47 @@ class Generate:
         request: gr.Request,
     ) -> Iterator[Update]:
         """Draws in the queue. Every ending is a state of the wall, never an exception."""
-        run = self._runs.claim(session_of(request), KIND, ticket)
+        run = self.claim(ticket, request)
         if run is None:
             return
         total = 0
         pictures: list[dict[str, Any]] = []
 
-        def state(name: str, message: str, progress: dict[str, int] | None = None) -> Update:
-            return wall(run, name, message, prompt, total, pictures, progress), gr.skip(), gr.skip()
+        def wall(name: str, message: str, progress: dict[str, int] | None = None) -> dict[str, Any]:
+            more = {"prompt": shown(prompt), "total": total, "pictures": list(pictures), "progress": progress}
+            return self.blank(run, name, message, **more)
 
-        try:
-            wish = inputs.with_seed(
-                inputs.generate_request(
-                    prompt=prompt,
-                    num_images=num_images,
-                    seed=seed if lock_seed else None,
-                    num_inference_steps=num_inference_steps,
-                    guidance_scale=guidance_scale,
-                    style=style,
-                    strict=strict,
-                )
+        def state(name: str, message: str, progress: dict[str, int] | None = None) -> Update:
+            return wall(name, message, progress), gr.skip(), gr.skip()
+
+        def work() -> Iterator[Update]:
+            nonlocal total
+            wish = inputs.generate_request(
+                prompt=prompt,
+                num_images=num_images,
+                seed=seed if inputs.flag(lock_seed, "Lock seed") else None,
+                num_inference_steps=num_inference_steps,
+                guidance_scale=guidance_scale,
+                style=style,
+                strict=strict,
             )
+            drawn_seed = wish.seed is None
+            wish = inputs.with_seed(wish)
             total = places(wish.num_images)
             for message in until_ready(self._engine, run.cancel):
                 yield state("busy", message)
-            opinion = verdict.judge_prompt(self._engine, prompt, style)
-            yield wall(run, "busy", "Starting", prompt, total), opinion, str(wish.seed)
+            # A seed that was given stays as it stands in its box: the visitor may be typing the next one.
+            shown_seed = str(wish.seed) if drawn_seed else gr.skip()
+            yield wall("busy", "Starting"), verdict.judge_prompt(self._engine, prompt, style), shown_seed
 
             started = reported = time.monotonic()
-            with closing(self._engine.generate(wish, cancel=run.cancel)) as items:
+            try:
+                items = self._engine.generate(wish, cancel=run.cancel)
+            except RefusedError as refused:
+                total = 0
+                yield wall("error", str(refused)), verdict.describe(refused.judgement, prompt), gr.skip()
+                return
+            with closing(items):
                 for item in items:
                     if isinstance(item, Picture):
                         pictures.append(self._tile(item))
@@ -106,26 +118,8 @@ class Generate:
                             {"index": item.index, "step": item.step, "steps": item.steps},
                         )
             yield state("done", summary(len(pictures), time.monotonic() - started, self._engine.status.device))
-        except Cancelled:
-            if not run.superseded:
-                yield state("stopped", stopped(len(pictures), total))
-        except RefusedError as refused:
-            yield wall(run, "error", str(refused), prompt, 0), verdict.describe(refused.judgement), gr.skip()
-        except Exception as error:
-            yield state("error", message_for(error))
-        finally:
-            self._runs.finish(run)
 
-    def stop(self, request: gr.Request) -> Any:
-        """Stops at the next step. A run that still waits for its turn has nobody else to say so."""
-        run = self._runs.cancel(session_of(request), KIND)
-        return wall(run, "stopped", "Stopped before drawing began") if run and run.state == "waiting" else gr.skip()
-
-    def settle(self, ticket: str, request: gr.Request) -> Any:
-        """After a run that failed before its handler could say why: the queue has turned it away."""
-        if self._runs.never_started(session_of(request), KIND, ticket):
-            return {**IDLE, "ticket": ticket, "state": "error", "total": 0, "message": TURNED_AWAY}
-        return gr.skip()
+        yield from self.guarded(run, work(), state, lambda: stopped(len(pictures), total))
 
     def _tile(self, picture: Picture) -> dict[str, Any]:
         file = self._outbox.picture(picture)
@@ -138,32 +132,9 @@ class Generate:
         }
 
 
-TURNED_AWAY = "Too many people are waiting for the model just now. Please try again in a minute."
-
-
-def session_of(request: gr.Request) -> str:
-    return request.session_hash or ""
-
-
-def wall(
-    run: Run,
-    state: str,
-    message: str,
-    prompt: object = "",
-    total: int = 0,
-    pictures: list[dict[str, Any]] | None = None,
-    progress: dict[str, int] | None = None,
-) -> dict[str, Any]:
-    """The wall's JSON (see static/wall.js)."""
-    return {
-        "ticket": run.ticket,
-        "state": state,
-        "message": message,
-        "prompt": prompt if isinstance(prompt, str) else "",
-        "total": total,
-        "pictures": list(pictures or ()),
-        "progress": progress,
-    }
+def shown(prompt: object) -> str:
+    """A prompt as the page can show it, whatever was sent."""
+    return inputs.text(prompt) if isinstance(prompt, str) else ""
 
 
 def places(num_images: object) -> int:
@@ -197,7 +168,7 @@ def generate_tab(engine: Engine, runs: Runs, settings: PageSettings) -> Outbox:
             opinion = components.verdict(verdict.EMPTY, "verdict", field="prompt")
             components.chips([[text, {"prompt": text}] for text in settings.examples], "examples", title="Examples")
         with gr.Column(elem_classes="show"):
-            canvas = components.wall(IDLE, "wall")
+            canvas = components.wall(IDLE | {"total": DEFAULT_NUM_IMAGES}, "wall")
         with gr.Column(elem_classes="tune"):
             num_images = gr.Slider(1, MAX_IMAGES, value=DEFAULT_NUM_IMAGES, step=1, label="Pictures", elem_id="num-images")
             style = gr.Dropdown([inputs.ANY_STYLE, *engine.styles], value=inputs.ANY_STYLE, label="Style", elem_id="style")
@@ -211,7 +182,6 @@ def generate_tab(engine: Engine, runs: Runs, settings: PageSettings) -> Outbox:
 
     outbox = Outbox(canvas)
     handlers = Generate(engine, runs, outbox)
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "preprocess": False}
     begun = gr.on(
         [draw.click, prompt.submit],
         handlers.begin,
@@ -219,35 +189,19 @@ def generate_tab(engine: Engine, runs: Runs, settings: PageSettings) -> Outbox:
         outputs=[ticket, canvas],
         queue=False,
         trigger_mode="multiple",
-        **quiet,
+        **QUIET,
     )
-    drawn = begun.then(
-        handlers.draw,
-        inputs_kwargs={
-            "ticket": ticket,
-            "prompt": prompt,
-            "num_images": num_images,
-            "seed": seed,
-            "lock_seed": lock_seed,
-            "num_inference_steps": steps,
-            "guidance_scale": guidance,
-            "style": style,
-            "strict": strict,
-        },
-        outputs=[canvas, opinion, seed],
-        concurrency_id="model",
-        concurrency_limit=1,
-        trigger_mode="multiple",
-        **quiet,
-    )
-    drawn.failure(
-        handlers.settle,
-        inputs_kwargs={"ticket": ticket},
-        outputs=canvas,
-        queue=False,
-        trigger_mode="multiple",
-        **quiet,
-    )
-    stop.click(handlers.stop, outputs=canvas, queue=False, trigger_mode="multiple", **quiet)
+    values = {
+        "prompt": prompt,
+        "num_images": num_images,
+        "seed": seed,
+        "lock_seed": lock_seed,
+        "num_inference_steps": steps,
+        "guidance_scale": guidance,
+        "style": style,
+        "strict": strict,
+    }
+    wire(begun, handlers, handlers.draw, ticket, values, [canvas, opinion, seed])
+    stop.click(handlers.stop, outputs=canvas, queue=False, trigger_mode="multiple", **QUIET)
     verdict.follow(engine, opinion, prompt, style)
     return outbox

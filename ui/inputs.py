@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import math
 import re
-import secrets
 from dataclasses import replace
 
-from dalle.config import MAX_SEED, STYLES, PromptError, SettingError
-from dalle.engine import DEFAULT_FRAMES, DEFAULT_NUM_IMAGES, GenerateRequest, InterpolateRequest
+from dalle.config import STYLES, PromptError, SettingError
+from dalle.engine import DEFAULT_FRAMES, DEFAULT_NUM_IMAGES, GenerateRequest, InterpolateRequest, seed_or_random
 
 ANY_STYLE = "any"
 
@@ -35,7 +34,7 @@ def generate_request(
         num_inference_steps=whole_number(num_inference_steps, "number of steps"),
         guidance_scale=number(guidance_scale, "guidance"),
         style=style_name(style),
-        strict=bool(strict),
+        strict=flag(strict, "strict"),
     )
 
 
@@ -69,21 +68,33 @@ def text(value: object) -> str:
         return ""
     if not isinstance(value, str):
         raise PromptError("The prompt must be text.")
-    return value
+    # Half of a surrogate pair is no character: it can't be sent back to the page.
+    return value.encode("utf-8", "replace").decode()
+
+
+def flag(value: object, name: str) -> bool:
+    """Yes or no; an empty box is a no."""
+    if value is None or isinstance(value, bool):
+        return bool(value)
+    raise SettingError(f"{name} must be true or false.")
 
 
 def number(value: object, name: str) -> float | None:
     """A finite number, or None for an empty box."""
     if value is None or value == "":
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise SettingError(f"The {name} must be a number.")
+    if isinstance(value, int) and abs(value) > 1e18:  # more than a float can hold, maybe
+        raise SettingError(f"The {name} is out of range.")
+    if not math.isfinite(value):
         raise SettingError(f"The {name} must be a number.")
     return float(value)
 
 
 def whole_number(value: object, name: str) -> int | None:
     """A whole number, or None for an empty box. Sliders may send 4.0 for 4, seed boxes send text."""
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1e18:
         return value
     if isinstance(value, str) and re.fullmatch(r"\s*(-?[0-9]{1,20})?\s*", value):
         return int(value) if value.strip() else None
@@ -104,10 +115,6 @@ def style_name(value: object) -> str | None:
     return value
 
 
-def random_seed() -> int:
-    return secrets.randbelow(MAX_SEED + 1)
-
-
 def with_seed(request: GenerateRequest) -> GenerateRequest:
     """The same request with a random seed, where it has none."""
-    return request if request.seed is not None else replace(request, seed=random_seed())
+    return request if request.seed is not None else replace(request, seed=seed_or_random(None))

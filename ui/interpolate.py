@@ -11,19 +11,17 @@ import io
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 from PIL import Image
 
-from dalle.config import Cancelled
-from dalle.engine import InterpolateRequest
+from dalle.engine import InterpolateRequest, seed_or_random, with_seeds
 from dalle.images import slug
 from ui import components, inputs, verdict
-from ui.failures import message_for
-from ui.generate import TURNED_AWAY, session_of
+from ui.generate import shown
 from ui.outbox import Outbox
+from ui.runner import QUIET, Handlers, wire
 from ui.runs import Run, Runs
 from ui.settings import PageSettings
 from ui.waiting import until_ready
@@ -31,29 +29,48 @@ from ui.waiting import until_ready
 if TYPE_CHECKING:
     from dalle.engine import Engine
 
-KIND = "interpolate"
 BATCH_SECONDS = 0.2
 """Frames are sent together at most this often, and at once when a level (5, 9, 17, 33 frames) is whole."""
 
-IDLE: dict[str, Any] = {"ticket": "", "state": "idle", "message": "", "total": 0, "frames": {}}
+IDLE: dict[str, Any] = {
+    "ticket": "",
+    "number": 0,
+    "state": "idle",
+    "message": "",
+    "total": 0,
+    "prompts": ["", ""],
+    "frames": {},
+    "exports": None,
+}
+"""The path's JSON (see static/morph.js)."""
 
 Update = tuple[Any, Any, Any, Any, Any]
 """What one yield of a run sets: the path, both verdicts, both seed boxes (any of them may be gr.skip())."""
 
 
-class Interpolate:
+class Interpolate(Handlers):
     """The handlers of the tab, apart from its layout so that they can be run without a page."""
 
+    kind = "interpolate"
+    idle = IDLE
+
     def __init__(self, engine: Engine, runs: Runs, outbox: Outbox, settings: PageSettings) -> None:
-        self._engine = engine
-        self._runs = runs
-        self._outbox = outbox
+        super().__init__(engine, runs, outbox)
         self._settings = settings
+
+    def blank(self, run: Run, state: str, message: str, **more: Any) -> dict[str, Any]:
+        settings = self._settings
+        return super().blank(run, state, message, total=settings.frames, fps=settings.frames_per_second, **more)
 
     def begin(self, prompt_a: object, prompt_b: object, request: gr.Request) -> tuple[str, dict[str, Any]]:
         """Takes a ticket, at once and outside the queue, and clears the path."""
-        run = self._runs.begin(session_of(request), KIND)
-        return run.ticket, self._path(run, "busy", "Waiting for a turn", (prompt_a, prompt_b))
+        return self.enter(request, prompts=[shown(prompt_a), shown(prompt_b)])
+
+    def begin_if_given(self, prompt_a: object, prompt_b: object, request: gr.Request) -> tuple[Any, Any]:
+        """The same for what changes a path that is there: another style and other seeds are no reason to complain of no prompt."""
+        if not (shown(prompt_a).strip() and shown(prompt_b).strip()):
+            return gr.skip(), gr.skip()
+        return self.begin(prompt_a, prompt_b, request)
 
     def prepare(
         self,
@@ -66,17 +83,20 @@ class Interpolate:
         request: gr.Request,
     ) -> Iterator[Update]:
         """Draws the path in the queue. Every ending is a state of the path, never an exception."""
-        run = self._runs.claim(session_of(request), KIND, ticket)
+        run = self.claim(ticket, request)
         if run is None:
             return
         sent: dict[str, str] = {}
 
-        def state(name: str, message: str, exports: dict[str, Any] | None = None) -> Update:
-            path = self._path(run, name, message, (prompt_a, prompt_b), sent, exports)
-            return path, gr.skip(), gr.skip(), gr.skip(), gr.skip()
+        def path(name: str, message: str, exports: dict[str, Any] | None = None) -> dict[str, Any]:
+            prompts = [shown(prompt_a), shown(prompt_b)]
+            return self.blank(run, name, message, prompts=prompts, frames=dict(sent), exports=exports)
 
-        try:
-            wish = inputs.interpolate_request(
+        def state(name: str, message: str, exports: dict[str, Any] | None = None) -> Update:
+            return path(name, message, exports), gr.skip(), gr.skip(), gr.skip(), gr.skip()
+
+        def work() -> Iterator[Update]:
+            asked = inputs.interpolate_request(
                 prompt_a=prompt_a,
                 prompt_b=prompt_b,
                 seed_a=seed_a,
@@ -84,19 +104,15 @@ class Interpolate:
                 frames=self._settings.frames,
                 style=style,
             )
-            wish = replace(
-                wish,
-                seed_a=inputs.random_seed() if wish.seed_a is None else wish.seed_a,
-                seed_b=inputs.random_seed() if wish.seed_b is None else wish.seed_b,
-            )
+            wish = with_seeds(asked)
             for message in until_ready(self._engine, run.cancel):
                 yield state("busy", message)
             yield (
-                self._path(run, "busy", "Starting", (prompt_a, prompt_b)),
+                path("busy", "Starting"),
                 verdict.judge_prompt(self._engine, prompt_a, style),
                 verdict.judge_prompt(self._engine, prompt_b, style),
-                str(wish.seed_a),
-                str(wish.seed_b),
+                str(wish.seed_a) if asked.seed_a is None else gr.skip(),
+                str(wish.seed_b) if asked.seed_b is None else gr.skip(),
             )
 
             started = reported = time.monotonic()
@@ -114,52 +130,14 @@ class Interpolate:
                 f"{len(frames)} frames in {time.monotonic() - started:.1f} s on {self._engine.status.device}",
                 self._exports(wish, [frames[index] for index in sorted(frames)]),
             )
-        except Cancelled:
-            if not run.superseded:
-                yield state("stopped", f"Stopped after {len(sent)} of {self._settings.frames} frames")
-        except Exception as error:
-            yield state("error", message_for(error))
-        finally:
-            self._runs.finish(run)
 
-    def stop(self, request: gr.Request) -> Any:
-        """Stops at the next step. A run that still waits for its turn has nobody else to say so."""
-        run = self._runs.cancel(session_of(request), KIND)
-        if run and run.state == "waiting":
-            return self._path(run, "stopped", "Stopped before drawing began", ("", ""))
-        return gr.skip()
-
-    def settle(self, ticket: str, request: gr.Request) -> Any:
-        """After a run that failed before its handler could say why: the queue has turned it away."""
-        if self._runs.never_started(session_of(request), KIND, ticket):
-            return {**IDLE, "ticket": ticket, "state": "error", "message": TURNED_AWAY}
-        return gr.skip()
-
-    def _path(
-        self,
-        run: Run,
-        state: str,
-        message: str,
-        prompts: tuple[object, object],
-        frames: dict[str, str] | None = None,
-        exports: dict[str, Any] | None = None,
-    ) -> dict[str, Any]:
-        """The path's JSON (see static/morph.js)."""
-        return {
-            "ticket": run.ticket,
-            "state": state,
-            "message": message,
-            "total": self._settings.frames,
-            "prompts": [prompt if isinstance(prompt, str) else "" for prompt in prompts],
-            "frames": dict(frames or {}),
-            "exports": exports,
-            "fps": self._settings.frames_per_second,
-        }
+        stopped = f"Stopped after {{}} of {self._settings.frames} frames"
+        yield from self.guarded(run, work(), state, lambda: stopped.format(len(sent)))
 
     def _exports(self, wish: InterpolateRequest, frames: list[Image.Image]) -> dict[str, Any]:
         """Both animations, ready to be saved: 17 ms and some 100 KB each."""
-        name = f"{slug(wish.prompt_a, 24)}-to-{slug(wish.prompt_b, 24)}"
-        metadata = path_metadata(wish, self._engine.status.model)
+        name = path_name(wish)
+        metadata = self._engine.path_metadata(wish)
         return {
             kind: self._outbox.animation(
                 frames,
@@ -172,14 +150,9 @@ class Interpolate:
         }
 
 
-def path_metadata(wish: InterpolateRequest, model: str) -> dict[str, str]:
-    """What an animation says about itself."""
-    return {
-        "prompt": f"{wish.prompt_a} -> {wish.prompt_b}",
-        "seed": f"{wish.seed_a} -> {wish.seed_b}",
-        "style": wish.style or "",
-        "model": model,
-    }
+def path_name(wish: InterpolateRequest) -> str:
+    """The name of an animation's file, without its ending."""
+    return f"{slug(wish.prompt_a, 24)}-to-{slug(wish.prompt_b, 24)}"
 
 
 def is_level(count: int) -> bool:
@@ -221,54 +194,28 @@ def interpolate_tab(engine: Engine, runs: Runs, settings: PageSettings) -> Outbo
 
     outbox = Outbox(path)
     handlers = Interpolate(engine, runs, outbox, settings)
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "preprocess": False}
-    begin: dict[str, Any] = {
-        "fn": handlers.begin,
+    taken: dict[str, Any] = {
         "inputs_kwargs": {"prompt_a": boxes[0], "prompt_b": boxes[1]},
         "outputs": [ticket, path],
         "queue": False,
         "trigger_mode": "multiple",
-        **quiet,
+        **QUIET,
     }
+    rolled = roll.click(
+        lambda: (str(seed_or_random(None)), str(seed_or_random(None))), outputs=seeds, queue=False, **QUIET
+    )
+    values = {"prompt_a": boxes[0], "prompt_b": boxes[1], "seed_a": seeds[0], "seed_b": seeds[1], "style": style}
     for begun in (
         gr.on(
-            [
-                prepare.click,
-                path.submit,
-                style.input,
-                *(box.submit for box in boxes),
-                *(seed.submit for seed in seeds),
-            ],
-            **begin,
+            [prepare.click, path.submit, *(box.submit for box in boxes), *(seed.submit for seed in seeds)],
+            handlers.begin,
+            **taken,
         ),
-        roll.click(lambda: (str(inputs.random_seed()), str(inputs.random_seed())), outputs=seeds, queue=False, **quiet).then(
-            **begin
-        ),
+        style.input(handlers.begin_if_given, **taken),
+        rolled.then(handlers.begin_if_given, **taken),
     ):
-        begun.then(
-            handlers.prepare,
-            inputs_kwargs={
-                "ticket": ticket,
-                "prompt_a": boxes[0],
-                "prompt_b": boxes[1],
-                "seed_a": seeds[0],
-                "seed_b": seeds[1],
-                "style": style,
-            },
-            outputs=[path, *opinions, *seeds],
-            concurrency_id="model",
-            concurrency_limit=1,
-            trigger_mode="multiple",
-            **quiet,
-        ).failure(
-            handlers.settle,
-            inputs_kwargs={"ticket": ticket},
-            outputs=path,
-            queue=False,
-            trigger_mode="multiple",
-            **quiet,
-        )
-    stop.click(handlers.stop, outputs=path, queue=False, trigger_mode="multiple", **quiet)
+        wire(begun, handlers, handlers.prepare, ticket, values, [path, *opinions, *seeds])
+    stop.click(handlers.stop, outputs=path, queue=False, trigger_mode="multiple", **QUIET)
     for box, opinion in zip(boxes, opinions, strict=True):
         verdict.follow(engine, opinion, box, style)
     return outbox

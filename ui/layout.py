@@ -12,8 +12,9 @@ import gradio as gr
 from ui.about import about_tab, card_text
 from ui.api import add_endpoints
 from ui.components import asset
-from ui.generate import generate_tab, session_of
+from ui.generate import generate_tab
 from ui.interpolate import interpolate_tab
+from ui.runner import session_of
 from ui.runs import Runs
 from ui.settings import PageSettings
 from ui.theme import playground_theme
@@ -45,7 +46,7 @@ def build_demo(engine: Engine, settings: PageSettings | None = None) -> gr.Block
                 animations = interpolate_tab(engine, runs, settings)
             with gr.Tab("About", id="about"):
                 card = about_tab(settings)
-        add_endpoints(engine, pictures, animations)
+        add_endpoints(engine, pictures, animations, settings)
         watch_status(engine, demo, status, card)
         demo.unload(forget(runs))
     demo.queue(max_size=settings.max_queue, default_concurrency_limit=4)

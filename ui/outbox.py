@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import secrets
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -37,8 +38,7 @@ class Outbox:
 
         Returns the file as gradio's FileData. Raises `StorageError` when the disk is full.
         """
-        path = self._place(f"{slug(picture.prompt)}-{picture.seed}.png")
-        with kept_from_visitors():
+        with self._placed(f"{slug(picture.prompt)}-{picture.seed}.png") as path:
             save_png(picture.image, path, picture_metadata(picture))
         return self._publish(path)
 
@@ -46,16 +46,21 @@ class Outbox:
         self, frames: Sequence[Image.Image], name: str, *, fps: int, pingpong: bool, metadata: dict[str, str]
     ) -> dict[str, Any]:
         """`frames` as endless animated WebP. Raises `StorageError` when the disk is full."""
-        path = self._place(f"{name}.webp")
-        with kept_from_visitors():
+        with self._placed(f"{name}.webp") as path:
             save_webp(frames, path, fps=fps, loop=True, pingpong=pingpong, metadata=metadata)
         return self._publish(path)
 
-    def _place(self, name: str) -> Path:
+    @contextlib.contextmanager
+    def _placed(self, name: str) -> Iterator[Path]:
+        """Where to write the file; its folder goes again where that fails."""
         folder = Path(self._block.GRADIO_CACHE) / secrets.token_hex(16)
         with kept_from_visitors():
             folder.mkdir(parents=True)
-        return folder / name
+            try:
+                yield folder / name
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
 
     def _publish(self, path: Path) -> dict[str, Any]:
         # Registers the file for serving and for deletion; it is in the cache already, so nothing is copied.

@@ -9,17 +9,25 @@ import secrets
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Literal
 
 MAX_SESSIONS = 10_000
 """Sessions remembered; beyond it the oldest are stopped and forgotten."""
 
 
+_numbers = count(1)
+
+
 @dataclass
 class Run:
-    """One press of a button. `cancel` is handed to the engine, which looks at it before every step."""
+    """One press of a button. `cancel` is handed to the engine, which looks at it before every step.
+
+    Later runs have higher numbers, so that the page can tell a message of an earlier one that comes late.
+    """
 
     kind: str
+    number: int = field(default_factory=lambda: next(_numbers))
     ticket: str = field(default_factory=lambda: secrets.token_hex(8))
     cancel: threading.Event = field(default_factory=threading.Event)
     state: Literal["waiting", "running", "done"] = "waiting"
@@ -72,14 +80,14 @@ class Runs:
             run.cancel.set()
             return run
 
-    def never_started(self, session: str, kind: str, ticket: str) -> bool:
-        """Whether the run with this ticket still waits although its turn is over: the queue turned it away."""
+    def never_started(self, session: str, kind: str, ticket: str) -> Run | None:
+        """The run with this ticket where it still waits although its turn is over: the queue turned it away."""
         with self._lock:
             run = self._sessions.get(session, {}).get(kind)
             if run is None or run.ticket != ticket or run.state != "waiting" or run.cancel.is_set():
-                return False
+                return None
             run.state = "done"
-            return True
+            return run
 
     def leave(self, session: str) -> None:
         """The browser has gone: stops everything that it asked for."""

@@ -30,7 +30,7 @@ def judge_prompt(engine: Engine, prompt: object, style: object = None) -> dict[s
         prompt = inputs.text(prompt)
         if not prompt.strip():
             return EMPTY
-        return describe(engine.judge(prompt, inputs.style_name(style)))
+        return describe(engine.judge(prompt, inputs.style_name(style)), prompt)
     except NotReadyError as error:
         # Asked again by the page while the model loads; a checkpoint without a judge is no error of the prompt.
         return {"state": "waiting" if engine.status.state == "loading" else "absent", "message": str(error)}
@@ -38,9 +38,11 @@ def judge_prompt(engine: Engine, prompt: object, style: object = None) -> dict[s
         return {"state": "error", "message": message_for(error)}
 
 
-def describe(judgement: Judgement) -> dict[str, Any]:
+def describe(judgement: Judgement, prompt: object) -> dict[str, Any]:
+    """`prompt` goes along, so that the page can drop the opinion on a prompt that has changed meanwhile."""
     return {
         "state": "judged",
+        "prompt": prompt,
         "verdict": judgement.verdict,
         "headline": HEADLINES.get(judgement.verdict, judgement.verdict),
         "score": judgement.score,

@@ -24,7 +24,7 @@ from dalle.config import (
     RefusedError,
     SettingError,
 )
-from dalle.engine import Frame, GenerateRequest, InterpolateRequest, Picture, StepProgress
+from dalle.engine import Frame, GenerateRequest, InterpolateRequest, Picture, StepProgress, path_metadata
 from dalle.images import read_png_metadata
 from dalle.judge import Judgement
 
@@ -69,6 +69,9 @@ class StubEngine:
             image = Image.new("RGBA", (256, 256), (seed % 256, 0, 0, 128))
             score = 0.25 if index == 0 else None
             yield Picture(image, index, request.prompt, seed, 0.5, score, {"model": "stub", "style": request.style})
+
+    def path_metadata(self, request: InterpolateRequest) -> dict[str, str]:
+        return path_metadata(request, {"model": "stub", "style": request.style})
 
     def interpolate(self, request: InterpolateRequest) -> Iterator[Frame]:
         self._maybe_fail("request")
@@ -280,6 +283,7 @@ def test_a_full_disk_leaves_nothing(out: str, run: Run, tmp_path: Path, monkeypa
         replaced(source, target)
 
     monkeypatch.setattr(images.os, "replace", full)
+    monkeypatch.setattr(images.os, "link", full)
     for argv in (
         ["generate", "a cat", "--out", "new"],
         ["interpolate", "a cat", "a dog", "--frames", "4", "--out", out],

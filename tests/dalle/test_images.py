@@ -245,12 +245,26 @@ def test_a_failed_write_leaves_nothing(code: int, words: str, step: str, tmp_pat
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(images.os, step, fail)
+    monkeypatch.setattr(images.os, "link", fail)  # where that fails, the name is claimed and the file renamed
     with pytest.raises(StorageError, match=words):
         save_png(disc(), tmp_path / "old.png")
     with pytest.raises(StorageError, match=words):
         save_png(disc(), tmp_path / "new.png", overwrite=False)
     assert [p.name for p in tmp_path.iterdir()] == ["old.png"]
     assert (tmp_path / "old.png").read_bytes() == b"before"
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_name_that_is_taken_stays_as_it_is(links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    if not links:
+        monkeypatch.setattr(images.os, "link", none)
+    first = save_png(disc(), tmp_path / "a.png", overwrite=False).read_bytes()
+    with pytest.raises(FileExistsError):
+        save_png(Image.new("RGBA", (8, 8)), tmp_path / "a.png", overwrite=False)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.png"] and (tmp_path / "a.png").read_bytes() == first
 
 
 def test_an_interrupted_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from dalle.config import (
+    DEFAULT_GUIDANCE,
+    DEFAULT_PATH_STEPS,
     MAX_PROMPT_TOKENS,
     Cancelled,
     CheckpointError,
@@ -18,7 +20,10 @@ from dalle.config import (
     SettingError,
 )
 from dalle.engine import Engine, GenerateRequest, InterpolateRequest, Picture, StepProgress
+from dalle.images import to_pil
+from dalle.interpolation import mix_noise, mix_text
 from dalle.pipeline import DallePipeline
+from dalle.sampling import draw_noise
 from dalle.text import TextEncoder, clean_prompt, find_encoder
 
 
@@ -92,8 +97,9 @@ def test_same_seed_same_picture_at_any_batch_size(tiny_pipeline):
     ).images
     for index, seed in enumerate((7, 8, 9)):
         (alone,) = tiny_pipeline("a cat", num_inference_steps=3, generator=generator(seed)).images
-        assert abs(arrays([together[index]])[0] - arrays([alone])[0]).max() <= 2
-    assert abs(arrays(together)[0] - arrays(together)[1]).max() > 2
+        # Sums run in another order, and where alpha is low a colour's rounding shows several times over.
+        assert abs(arrays([together[index]])[0] - arrays([alone])[0]).max() <= 5
+    assert abs(arrays(together)[0] - arrays(together)[1]).max() > 20
 
 
 def test_prompt_style_and_guidance_change_the_picture(tiny_pipeline):
@@ -302,6 +308,57 @@ def test_interpolation_ends_are_the_pictures_themselves(engine):
         )
         difference = np.asarray(frame.image).astype(int) - np.asarray(picture.image).astype(int)
         assert abs(difference).max() <= 3
+
+
+def test_the_middle_of_a_path_is_drawn_and_not_faded(engine):
+    request = InterpolateRequest("a cat", "a dog", 3, 4, frames=3, num_inference_steps=2)
+    first, middle, last = (np.asarray(f.image).astype(float) for f in sorted(engine.interpolate(request), key=lambda f: f.index))
+    assert abs(middle - (first + last) / 2).mean() > 1
+
+    pipeline = engine.wait()
+    noise = mix_noise([draw_noise([torch.Generator().manual_seed(seed)]) for seed in (3, 4)], (0.5, 0.5))
+    text = mix_text([pipeline.encode_prompt(prompt) for prompt in ("a cat", "a dog")], (0.5, 0.5))
+    *_, latents = pipeline.trajectory(noise, text, 2, DEFAULT_GUIDANCE)
+    (expected,) = to_pil(pipeline.decode_latents(latents))
+    assert abs(middle - np.asarray(expected)).max() <= 3
+
+
+def test_a_path_s_file_says_how_it_was_drawn(engine):
+    told = engine.path_metadata(InterpolateRequest("a cat", "a dog", 3, 4, frames=5))
+    settings = json.loads(told["settings"])
+    assert (told["prompt_b"], told["seed_a"]) == ("a dog", "3")
+    assert (settings["num_inference_steps"], settings["frames"]) == (DEFAULT_PATH_STEPS, 5)
+    assert settings["revision"] == engine.revision != ""
+
+
+def test_a_bad_prompt_of_a_path_is_named(engine):
+    with pytest.raises(PromptError, match="second of the two"):
+        engine.interpolate(InterpolateRequest("a cat", " "))
+
+
+def test_guided_pictures_of_a_list_are_the_pictures_alone(tiny_pipeline):
+    prompts = ["a cat", "a yellow star on a blue background, with a cat to the left of a green tree"]
+
+    def draw(which):
+        generators = [torch.Generator().manual_seed(i) for i in range(2)]
+        return tiny_pipeline(
+            prompts[which], num_inference_steps=3, guidance_scale=5.0, output_type="latent", generator=generators[which]
+        ).images
+
+    generators = [torch.Generator().manual_seed(i) for i in range(2)]
+    both = tiny_pipeline(prompts, num_inference_steps=3, guidance_scale=5.0, output_type="latent", generator=generators).images
+    for which in range(2):
+        torch.testing.assert_close(both[which], draw(which)[0], atol=1e-3, rtol=1e-3)
+
+
+def test_a_flipped_byte_is_noticed(tiny_checkpoint, tmp_path):
+    shutil.copytree(tiny_checkpoint, tmp_path / "copy")
+    weights = tmp_path / "copy" / "prior" / "diffusion_pytorch_model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-100] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(CheckpointError, match="corrupt"):
+        DallePipeline.from_pretrained(tmp_path / "copy")
 
 
 def test_two_threads_draw_their_own_pictures(engine):

@@ -16,7 +16,7 @@ import pytest
 from drawings import sources
 from PIL import Image
 
-from dalle.config import CheckpointError
+from dalle.config import CheckpointError, StorageError
 from train.data import cli, folder, render
 from train.data import sources as packages
 from train.data.names import plain, squash
@@ -218,6 +218,7 @@ def test_captions_beside_the_pictures(tmp_path):
     [
         ("{no json", "line 1"),
         ('{"file_name": "00.png"}', "file_name and text"),
+        ('{"file_name": "00.png", "text": null}', "file_name and text"),
         ('{"file_name": "../secret.png", "text": "out"}', "inside the folder"),
         ('{"file_name": "gone.png", "text": "gone"}', "no such picture"),
     ],
@@ -227,6 +228,22 @@ def test_a_folder_with_a_mistake_is_told_which(tmp_path, line, says):
     (tmp_path / "metadata.jsonl").write_text(line)
     with pytest.raises(packages.DataError, match=says):
         folder.folder_sources(tmp_path)
+
+
+def test_captions_in_another_encoding_are_told(tmp_path):
+    make_pictures(tmp_path, 1)
+    (tmp_path / "00.txt").write_bytes("un café".encode("latin-1"))
+    with pytest.raises(packages.DataError, match="UTF-8"):
+        folder.folder_sources(tmp_path)
+
+
+def test_a_full_disk_is_told_before_anything_is_written_into_a_map(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("train.data.store.os.posix_fallocate", full)
+    with pytest.raises(StorageError, match="free some space"):
+        render.render(sources()[:3], tmp_path / "out", "made", workers=1)
 
 
 @pytest.mark.parametrize(

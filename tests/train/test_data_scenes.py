@@ -9,7 +9,7 @@ import torch
 
 from dalle.config import COLOURS, MAX_PROMPT_TOKENS
 from train.data import SceneComposer, SpriteStore
-from train.data.captions import article, countable, keywords, noun_phrase, other_names, plural, with_article
+from train.data.captions import article, countable, is_plain_noun, keywords, noun_phrase, other_names, plural, with_article
 from train.data.scenes import PROCEDURAL, Layer, Scene, is_held_out_pair, place
 
 
@@ -56,6 +56,34 @@ def test_phrases_that_take_no_indefinite_article():
         "an",
         "an",
     ]
+
+
+@pytest.mark.parametrize("caption", ["a red apple", "The old mill", "three cats", "my dog"])
+def test_whole_captions_are_left_alone(caption):
+    assert with_article(caption) == caption
+    assert not is_plain_noun(caption) and not countable(caption)
+
+
+def test_captions_of_own_pictures_stay_what_they_are(store_folder):
+    whole = SpriteStore.open(store_folder)
+    for record in whole.records:
+        record.label, record.group = f"a {record.label} in my garden", ""
+    captions = [caption for step in range(4) for caption in SceneComposer(whole, seed=step).captions(step, 32)]
+    assert all("in my garden" in caption for caption in captions)
+    assert not any(" a a " in f" {caption}" or "an a " in caption for caption in captions)
+
+
+@pytest.mark.parametrize(
+    ("label", "one", "many"),
+    [
+        ("locked", "a closed padlock", "three closed padlocks"),
+        ("usb port", "a usb port", "three usb ports"),
+        ("rhinoceros", "a rhinoceros", "three rhinoceroses"),
+        ("hot pepper", "a hot pepper", "three hot peppers"),
+    ],
+)
+def test_labels_that_are_no_nouns_are_said_otherwise(label, one, many):
+    assert noun_phrase(label) == one and noun_phrase(label, count=3) == many and countable(label)
 
 
 def test_other_words_are_sensible():

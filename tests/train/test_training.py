@@ -8,16 +8,19 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+import train.evaluate
 from dalle.config import CheckpointError, SettingError, StorageError
 from train.__main__ import main
 from train.adversary import Adversary, PatchDiscriminator
 from train.autoencoder import Objective, Turn
 from train.checkpoint import load_state, optimizer_tensors, restore_optimizer, save_state
+from train.latents import LatentBatch, LatentCache, stack_features
 from train.loop import RunConfig, schedule, step_generator
 from train.losses import charbonnier, edges, over, psnr, sobel
 from train.prior import flow_loss, split_parameters
@@ -74,6 +77,63 @@ def test_what_was_trained_draws(stages, kind):
     assert pipeline.judge.score("a ball", pipeline.encode_prompt("a ball").pooled[0].numpy()).nearest
     card = (stages / f"checkpoint-{kind}" / "README.md").read_text()
     assert "made" in card and "CC0-1.0" in card
+
+
+def test_parts_that_do_not_fit_are_not_put_together(stages, store_folder, tmp_path, capsys):
+    assert train_autoencoder(store_folder, tmp_path / "other", 1, "--seed", 5) == 0
+    parts = ["--prior", stages / "flow" / "prior", "--data", store_folder, "--out", tmp_path / "checkpoint"]
+    assert run("assemble", *parts, "--vae", tmp_path / "other" / "vae") == 1
+    assert "latent_space" in capsys.readouterr().err
+    assert not list(tmp_path.glob("checkpoint*"))
+
+
+def test_a_folder_that_is_no_checkpoint_is_never_replaced(stages, store_folder, tmp_path, capsys):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    parts = ["--vae", stages / "vae" / "vae", "--prior", stages / "flow" / "prior", "--data", store_folder]
+    assert run("assemble", *parts, "--out", tmp_path / "mine") == 1
+    assert "no checkpoint" in capsys.readouterr().err
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
+
+
+@pytest.fixture(scope="module")
+def evaluators(store_folder, tmp_path_factory):
+    """Two evaluators of different seeds."""
+    root = tmp_path_factory.mktemp("evaluators")
+    for seed in (1, 2):
+        where = ["--run-folder", root / f"run-{seed}", "--out", root / str(seed), "--data", store_folder]
+        assert run("evaluator", *TINY, *where, "--steps", 3, "--batch-size", 8, "--seed", seed) == 0
+    return root
+
+
+def test_evaluation_goes_on_and_never_mixes_evaluators(stages, evaluators, store_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    drawn = []
+    draw = train.evaluate.draw
+    monkeypatch.setattr(train.evaluate, "draw", lambda *given: drawn.append(given[1]) or draw(*given))
+    common = ["--model", stages / "checkpoint-flow", "--data", store_folder, "--split", "val", "--steps", 1, "--device", "cpu"]
+
+    def table(evaluator):
+        drawn.clear()
+        assert run("evaluate", *common, "--evaluator", evaluators / evaluator, "--out", tmp_path / "new" / "table") == 0
+        return json.loads((tmp_path / "new" / "table.json").read_text())
+
+    first = table("1")
+    assert len(drawn) == first["facts"]["drawings and prompts"] == 2
+    assert [row["figure"].split(",")[0] for row in first["rows"]] == ["reconstruction PSNR", "R-precision"]
+    assert "| R-precision" in (tmp_path / "new" / "table.md").read_text()
+    again = table("1")
+    assert drawn == [] and again["rows"] == first["rows"]
+    table("2")
+    assert len(drawn) == 2
+    assert run("evaluate", *common[:-6], "--evaluator", evaluators / "1", "--split", "test") == 1
+    assert "100 are needed" in capsys.readouterr().err
+
+
+def test_a_state_of_another_shape_is_named(stages, store_folder, capsys):
+    state = ["--run-folder", stages / "flow", "--steps", 9, "--resume", "--data", store_folder, "--vae", stages / "vae" / "vae"]
+    assert run("prior", *TINY, *state, "--kind", "gaussian", "--cache", 0) == 1
+    assert "another shape" in capsys.readouterr().err
 
 
 def test_samples_and_weights_are_kept(stages):
@@ -292,6 +352,44 @@ def test_flow_loss_of_a_perfect_network_is_zero():
 
     loss = flow_loss(oracle, latents, None, torch.Generator().manual_seed(0), 0.1)
     assert loss.shape == (3,) and float(loss.max()) < 1e-5
+
+
+@pytest.mark.parametrize("mean", [-2.0, 0.0, 2.0])
+def test_the_mean_of_the_times_moves_towards_noise(mean):
+    seen = []
+
+    def network(z, t, text, drop):
+        seen.append(t)
+        return torch.zeros_like(z)
+
+    flow_loss(network, torch.zeros(4000, 1, 1, 1), None, torch.Generator().manual_seed(0), 0.1, mean)
+    assert float(torch.logit(seen[0]).mean()) == pytest.approx(mean, abs=0.1)
+    assert float(torch.logit(seen[0]).std()) == pytest.approx(1.0, abs=0.1)
+
+
+class Numbered:
+    """A source of scenes whose contents say which they are."""
+
+    encoder = SimpleNamespace(dim=384)
+
+    def batch(self, index, size):
+        first = index * size
+        latents = torch.arange(first, first + size).float().view(-1, 1, 1, 1).expand(-1, 8, 16, 16)
+        states = [torch.full((1 + row % 3, 384), float(row)) for row in range(first, first + size)]
+        text = stack_features(states, torch.arange(first, first + size).float()[:, None].expand(-1, 384))
+        return LatentBatch(latents, text, [f"scene {row}" for row in range(first, first + size)])
+
+
+def test_a_cache_of_scenes_grows_and_keeps_what_it_has(tmp_path):
+    LatentCache.build(tmp_path, Numbered(), 40, "made")
+    cache = LatentCache.build(tmp_path, Numbered(), 75, "made")
+    assert len(cache) == 75 and len(LatentCache.build(tmp_path, Numbered(), 10, "made")) == 75
+    rows = cache.rows(range(75))
+    assert rows.captions == [f"scene {row}" for row in range(75)]
+    assert rows.latents[:, 0, 0, 0].tolist() == rows.text.pooled[:, 0].tolist() == list(range(75))
+    assert [float(rows.text.tokens[row, -1 if row % 3 == 2 else 0, 0]) for row in range(75)] == list(range(75))
+    with pytest.raises(CheckpointError, match="another autoencoder"):
+        LatentCache.build(tmp_path, Numbered(), 75, "other")
 
 
 def test_muon_gets_the_hidden_matrices_only(tiny_pipeline):

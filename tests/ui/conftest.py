@@ -12,19 +12,10 @@ from typing import Any
 
 import pytest
 
-from tests.ui.browser import find_chromium
+from tests.ui.browser import FLAGS, find_chromium
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
-CHROMIUM_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 PATIENCE = 90_000
 """Milliseconds before a browser test gives up: generous, since the machine may be busy. Nothing waits that long."""
 
@@ -93,7 +84,7 @@ def browser() -> Iterator[Any]:
     if path is None:
         pytest.fail("No Chromium here: `make test` installs it, or set CHROMIUM to its path.")
     with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=path, args=CHROMIUM_FLAGS)
+        found = playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield found
         found.close()
 

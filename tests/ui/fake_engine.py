@@ -24,7 +24,7 @@ from dalle.config import (
     RefusedError,
     SettingError,
 )
-from dalle.engine import EngineStatus, Frame, GenerateRequest, InterpolateRequest, Picture, StepProgress
+from dalle.engine import EngineStatus, Frame, GenerateRequest, InterpolateRequest, Picture, StepProgress, path_metadata
 from dalle.judge import Judgement
 
 MAX_CHARACTERS = 200
@@ -117,6 +117,9 @@ class FakeEngine:
             self._clean(prompt)
         self._within("number of frames", request.frames, 2, 65)
         return self._interpolate(request, cancel)
+
+    def path_metadata(self, request: InterpolateRequest) -> dict[str, str]:
+        return path_metadata(request, {"model": "tests/fake", "style": request.style, "frames": request.frames})
 
     def _interpolate(self, request: InterpolateRequest, cancel: threading.Event | None) -> Iterator[Frame]:
         with self._at_work():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,16 @@ def test_interpolate_returns_an_animation(client):
     assert red == sorted(red) and red[0] < 40 and red[-1] > 215
 
 
+def test_a_path_without_seeds_tells_the_ones_it_took(client):
+    found = []
+    for _ in range(2):
+        with Image.open(client.predict("a cat", "a dog", frames=2, api_name="/interpolate")) as animation:
+            xmp = animation.info["xmp"].decode()
+        assert "None" not in xmp
+        found.append(re.findall(r"seed_[ab]\W+(\d+)", xmp))
+    assert all(len(seeds) == 2 for seeds in found) and found[0] != found[1]
+
+
 def test_judge_returns_a_verdict(client):
     verdict = client.predict("a green apple", api_name="/judge")
     assert verdict["verdict"] == "known" and verdict["score"] == 1 and verdict["refused"] is False
@@ -78,6 +89,9 @@ def test_judge_returns_a_verdict(client):
         ("/generate", {"prompt": "a cat", "guidance_scale": 1e308}, "0 to 15"),
         ("/generate", {"prompt": "a cat", "style": "../../etc"}, "no such style"),
         ("/generate", {"prompt": "zyx", "strict": True}, "Strict"),
+        ("/generate", {"prompt": "a cat", "strict": "no"}, "true or false"),
+        ("/generate", {"prompt": "a cat", "seed": 10**400}, "out of range"),
+        ("/interpolate", {"prompt_a": "a cat", "prompt_b": "a dog", "pingpong": "no"}, "true or false"),
         ("/interpolate", {"prompt_a": "a cat", "prompt_b": ""}, "empty"),
         ("/interpolate", {"prompt_a": "a cat", "prompt_b": "a dog", "frames": 10**6}, "2 to 65"),
         ("/judge", {"prompt": ["a cat"]}, "must be text"),

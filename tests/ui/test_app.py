@@ -31,6 +31,37 @@ def test_where_it_listens(monkeypatch):
     assert app.parse_arguments(["--host", "127.0.0.1", "--port", "80"]).port == 80
 
 
+@pytest.mark.parametrize("value", ["70000", "-1", "0", "abc"])
+def test_a_port_that_is_none_is_told(value, monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        app.parse_arguments(["--port", value])
+    assert "--port" in capsys.readouterr().err
+    monkeypatch.setenv("GRADIO_SERVER_PORT", value)
+    with pytest.raises(SystemExit):
+        app.parse_arguments([])
+
+
+OFFLINE = """
+import socket
+def refuse(self, address):
+    raise AssertionError(f"a connection to {address}")
+socket.socket.connect = socket.socket.connect_ex = refuse
+import torch
+from dalle import DallePipeline
+pipeline = DallePipeline.from_pretrained("checkpoints/default")
+text = pipeline.encode_prompt("a red apple")
+assert pipeline.judge.score("a red apple", text.pooled[0].numpy()).verdict == "known"
+image = pipeline("a red apple", num_inference_steps=1, generator=torch.Generator().manual_seed(0)).images[0]
+print(image.mode, image.size[0], len(set(image.getdata())) > 100)
+"""
+
+
+def test_the_committed_checkpoint_draws_without_any_connection():
+    environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
+    found = subprocess.run([sys.executable, "-c", OFFLINE], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert found.stdout.split() == ["RGBA", "256", "True"], found.stderr
+
+
 def test_importing_it_loads_nothing_and_the_page_needs_no_torch():
     code = (
         "import sys, app; first = set(sys.modules); import ui.layout;"

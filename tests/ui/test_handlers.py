@@ -59,7 +59,8 @@ def test_pictures_come_one_by_one_and_can_be_made_again():
     assert last["state"] == "done"
     assert [picture["seed"] for picture in last["pictures"]] == [5, 6]
     _, opinion, seed = updates[0]
-    assert opinion["state"] == "judged" and seed == "5"
+    assert opinion["state"] == "judged" and opinion["prompt"] == "a red apple"
+    assert seed == gr.skip()  # the box may hold the next one by now
 
 
 def test_an_unlocked_seed_is_drawn_and_shown():
@@ -107,6 +108,22 @@ def test_an_unexpected_error_tells_nothing_and_logs_no_prompt(caplog):
     assert wall["state"] == "error" and "secret" not in wall["message"]
     assert "RuntimeError" in caplog.text and "fake_engine.py" in caplog.text
     assert "secret: crash" not in caplog.text
+
+
+def test_nothing_more_is_heard_of_a_run_that_was_replaced():
+    handlers = Generate(FakeEngine(), Runs(), Outbox(gr.HTML()))
+    ticket, _ = handlers.begin("a cat", 2, ME)
+    updates = handlers.draw(ticket, "a cat", 2, 1, True, 3, 3.0, "any", False, ME)
+    first = next(updates)[0]
+    _, later = handlers.begin("a dog", 1, ME)
+    assert list(updates) == []
+    assert later["number"] > first["number"]
+
+
+def test_a_change_of_style_asks_for_no_prompts():
+    handlers = Interpolate(FakeEngine(), Runs(), Outbox(gr.HTML()), PageSettings())
+    assert handlers.begin_if_given("a cat", "  ", ME) == (gr.skip(), gr.skip())
+    assert handlers.begin_if_given("a cat", "a dog", ME)[1]["prompts"] == ["a cat", "a dog"]
 
 
 def test_stop_ends_a_run_at_the_next_step():
@@ -158,7 +175,9 @@ def test_frames_come_coarse_to_fine_with_both_animations():
     assert path["state"] == "done" and set(map(int, path["frames"])) == set(range(33))
     assert all(source.startswith("data:image/webp;base64,") for source in path["frames"].values())
     assert set(path["exports"]) == {"loop", "pingpong"}
-    assert updates[0][3:] == ("1", "2")
+    assert updates[0][3:] == (gr.skip(), gr.skip())  # as they were given
+    drawn = interpolate(FakeEngine(), seed_a="", seed_b=None)[0][3:]
+    assert all(seed.isdecimal() for seed in drawn)
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,24 @@ def test_a_prompt_must_be_text():
 
 
 def test_random_seeds_are_in_range_and_differ():
-    seeds = {inputs.random_seed() for _ in range(50)}
+    empty = inputs.generate_request(prompt="a cat")
+    seeds = {inputs.with_seed(empty).seed for _ in range(50)}
     assert len(seeds) > 40
     assert all(0 <= seed <= MAX_SEED for seed in seeds)
+
+
+@pytest.mark.parametrize("name", ["num_images", "seed", "num_inference_steps", "guidance_scale"])
+@pytest.mark.parametrize("value", [10**400, -(10**400)])
+def test_numbers_beyond_any_float_are_out_of_range(name, value):
+    with pytest.raises(SettingError, match="out of range"):
+        inputs.generate_request(prompt="a cat", **{name: value})
+
+
+@pytest.mark.parametrize("value", ["false", "no", 0, 1, [True]])
+def test_yes_and_no_are_not_guessed(value):
+    with pytest.raises(SettingError, match="true or false"):
+        inputs.generate_request(prompt="a cat", strict=value)
+
+
+def test_half_a_surrogate_pair_is_no_character():
+    assert inputs.text("caf\udce9 au lait").encode() == b"caf? au lait"

@@ -12,7 +12,6 @@ import gradio as gr
 import pytest
 from PIL import Image
 
-import ui.outbox
 from dalle.config import StorageError
 from dalle.engine import Picture
 from dalle.images import read_png_metadata, slug
@@ -48,14 +47,20 @@ def test_the_same_picture_twice_lies_in_two_places(picture):
     assert outbox.picture(picture)["path"] != outbox.picture(picture)["path"]
 
 
-def test_a_full_disk_is_told_without_the_server_s_paths(picture, monkeypatch):
+def test_a_full_disk_is_told_without_the_server_s_paths(picture, cache_folder, monkeypatch):
     def full(*_: object, **__: object) -> None:
-        raise StorageError(f"Could not write /srv/secret: {os.strerror(errno.ENOSPC)}.")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(ui.outbox, "save_png", full)
-    with pytest.raises(StorageError, match="disk may be full") as caught:
-        Outbox(gr.HTML()).picture(picture)
-    assert "/srv" not in str(caught.value)
+    before = sorted(cache_folder.rglob("*"))
+    monkeypatch.setattr("dalle.images.os.replace", full)
+    for write in (
+        lambda: Outbox(gr.HTML()).picture(picture),
+        lambda: Outbox(gr.HTML()).animation([picture.image] * 2, "path", fps=8, pingpong=False, metadata={}),
+    ):
+        with pytest.raises(StorageError, match="disk may be full") as caught:
+            write()
+        assert str(cache_folder) not in str(caught.value)
+    assert sorted(cache_folder.rglob("*")) == before
 
 
 def test_slugs_are_plain_and_short():

@@ -250,6 +250,17 @@ def test_the_page_is_there_before_the_model(cache_folder, visit):
         expect(page.locator("#model-card")).to_contain_text("Drawn by a test.")
 
 
+def test_the_judge_is_asked_until_the_model_is_there(cache_folder, visit):
+    with served(FakeEngine(ready=False)) as site:
+        page = visit(site.url)
+        page.get_by_label("What should it draw?").fill("a red apple")
+        verdict = page.locator("#verdict .verdict")
+        expect(verdict).to_have_attribute("data-state", "waiting")
+        page.wait_for_timeout(4000)  # more than two answers, all the same
+        site.engine.become("ready")
+        expect(verdict).to_have_attribute("data-state", "judged")
+
+
 def test_a_model_that_fails_is_told(cache_folder, visit):
     with served(FakeEngine(ready=False)) as site:
         page = visit(site.url)

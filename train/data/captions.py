@@ -129,7 +129,7 @@ MASS = _words(
     "bacon badminton baseball basketball beer biology bowling boxing bread broccoli butter cash cheese chemistry "
     "chocolate clothing coffee corn curry dna dust fire flour fog food football furniture garbage garlic ginger "
     "golf grass hair hardware hockey honey ice juice justice ketchup knitting lacrosse lava lightning love luggage "
-    "mail meat milk money mud music mustard oil paper pasta pepper physics popcorn rain rice rubbish sake salt sand "
+    "mail meat milk money mud music mustard oil paper pasta physics popcorn rain rice rubbish sake salt sand "
     "seaweed sewing sleep smoke snow soap soccer softball software soup spaghetti steam success sugar sushi tea "
     "technology tennis toast tofu trash volleyball water weather wheat wind wine wood yarn"
 )
@@ -140,6 +140,7 @@ PLURAL_ONLY = _words(
     "shorts skis stairs sunglasses tongs trousers"
 )
 SINGULAR_S = _words(
+    "rhinoceros "
     "abacus abs abyss access address aries atlas bias boss brass bus business cactus campus canvas chess christmas "
     "circus citrus class colossus compass cosmos cross diplodocus dress fungus gas glass gps grass hibiscus "
     "hippopotamus iris lens lotus mass mess moss news octopus pancreas pass platypus princess process rss sos "
@@ -166,7 +167,7 @@ _PREPOSITION = re.compile(
     r" (?:with|of|in|on|behind|without|for|at|and|to|from|showing|under|over|facing|wearing|holding|symbol for)\b"
 )
 _AN = re.compile(
-    r"(?:[aeio]|u(?!ni(?!n)|[rs](?:ain|[aeiou])|ku|fo\b|tensil|-)|hour|honest|heir|honor|8\b|11|18|"
+    r"(?:[aeio]|u(?!sb\b|ni(?!n)|[rs](?:ain|[aeiou])|ku|fo\b|tensil|-)|hour|honest|heir|honor|8\b|11|18|"
     r"(?:x-ray|mri|suv|sos|led|lcd|rss|sd|html|mp3|sms|ssd)\b)"
 )
 _A = re.compile(r"(?:one\b|one-|once|eu|ewe\b|uno\b)")
@@ -206,11 +207,13 @@ def is_mass(label: str) -> bool:
 
 def countable(label: str) -> bool:
     """Whether "three <plural>" is good English for the label."""
+    label = SAID.get(label, label)
     return is_plain_noun(label) and " and " not in label and not is_plural(label) and not is_mass(label)
 
 
 def plural(label: str) -> str:
     """ "slice of pizza" -> "slices of pizza"."""
+    label = SAID.get(label, label)
     head, rest = _split_head(label)
     words = head.split(" ")
     noun = words[-1]
@@ -227,9 +230,38 @@ def plural(label: str) -> str:
     return " ".join(words) + rest
 
 
+DETERMINED = _words("a an the some one two three four five my your his her this that these those no")
+"""Words after which a phrase needs no article and can't be counted: captions of a reader's own pictures begin with them."""
+
+SAID = {
+    "locked": "closed padlock",
+    "unlocked": "open padlock",
+    "locked with pen": "padlock with pen",
+    "locked with key": "padlock with key",
+    "foggy": "foggy city",
+    "cooking": "frying pan",
+    "camping": "camping tent",
+    "high voltage": "lightning bolt",
+    "hourglass done": "hourglass",
+    "hourglass not done": "hourglass with flowing sand",
+    "chart increasing": "rising chart",
+    "chart decreasing": "falling chart",
+    "construction": "construction sign",
+    "building construction": "building site",
+    "mobile phone off": "switched-off mobile phone",
+    "speaker low volume": "quiet speaker",
+    "speaker medium volume": "speaker",
+    "speaker high volume": "loud speaker",
+}
+"""Labels that are no nouns -> what captions say instead."""
+
+
 def noun_phrase(label: str, *adjectives: str, count: int = 1) -> str:
     """The label as it stands in a sentence: "an owl", "three red apples", "cherries", "the flag of peru"."""
+    label = SAID.get(label, label)
     described = " ".join((*(word for word in adjectives if word), label))
+    if label.split(" ")[0].lower() in DETERMINED:
+        return label if not any(adjectives) else described
     if count > 1:
         return f"{NUMBERS[count]} {plural(described)}"
     if time := _CLOCK.match(label):
@@ -260,6 +292,8 @@ def join(parts: Sequence[str]) -> str:
 def is_plain_noun(label: str) -> bool:
     """Whether the label names one thing in at most three plain words, so that it can stand in a relation."""
     name = label.lower()
+    if name.split(" ")[0] in DETERMINED:
+        return False
     if name in _PROPER or name in _THE or name.startswith("flag of") or _CLOCK.match(name) or len(name.split()) > 3:
         return False
     return bool(re.fullmatch(r"[a-z][a-z' -]*[a-z]", name))

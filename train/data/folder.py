@@ -18,6 +18,13 @@ def captions(folder: Path) -> dict[str, str]:
     Raises:
         DataError: no captions, or a line of metadata.jsonl that can't be read.
     """
+    try:
+        return _captions(folder)
+    except UnicodeDecodeError as error:
+        raise DataError(f"The captions in {folder} are not all UTF-8 text: save them as UTF-8.") from error
+
+
+def _captions(folder: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     metadata = folder / "metadata.jsonl"
     if metadata.exists():
@@ -26,7 +33,9 @@ def captions(folder: Path) -> dict[str, str]:
                 continue
             try:
                 row = json.loads(line)
-                found[str(row["file_name"])] = str(row["text"]).strip()
+                if not (isinstance(row["file_name"], str) and isinstance(row["text"], str)):
+                    raise TypeError("not text")
+                found[row["file_name"]] = row["text"].strip()
             except (json.JSONDecodeError, KeyError, TypeError) as error:
                 raise DataError(f"{metadata}, line {number}: each line needs file_name and text, as JSON.") from error
     else:

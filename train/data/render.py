@@ -19,7 +19,7 @@ from tqdm import tqdm
 from dalle.config import COLOURS, IMAGE_SIZE, StorageError
 from train.data.names import GROUP_WEIGHTS, Name, Names
 from train.data.sources import SETS, DrawingSet, lock_hash
-from train.data.store import Drawing, SpriteStore, write_index
+from train.data.store import Drawing, SpriteStore, new_memmap, write_index
 
 VERSION = 1
 """To be raised when names, labels, the way of rendering or the split change: the drawings are then rendered again."""
@@ -113,7 +113,7 @@ def rasterise(source: Source) -> np.ndarray | None:
         else:
             image = Image.open(source.path).convert("RGBA")
         return premultiplied(fit(image))
-    except (OSError, ValueError, RuntimeError):
+    except (OSError, ValueError, RuntimeError, SyntaxError, Image.DecompressionBombError):
         return None
 
 
@@ -237,9 +237,11 @@ def render(sources: Sequence[Source], folder: Path, fingerprint: str, workers: i
     fresh = read_json(progress) != key or not (pixels_file.exists() and done_file.exists())
     try:
         shape = (len(sources), IMAGE_SIZE, IMAGE_SIZE, 4)
-        pixels = np.lib.format.open_memmap(pixels_file, "w+" if fresh else "r+", np.uint8, shape)
-        # 0: not yet, 1: rendered, 2: nothing to see.
-        done = np.lib.format.open_memmap(done_file, "w+" if fresh else "r+", np.uint8, (len(sources),))
+        if fresh:
+            new_memmap(pixels_file, np.uint8, shape)
+            new_memmap(done_file, np.uint8, (len(sources),))
+        pixels = np.lib.format.open_memmap(pixels_file, "r+")
+        done = np.lib.format.open_memmap(done_file, "r+")  # 0: not yet, 1: rendered, 2: nothing to see
         write_json(progress, key)
         todo = [(i, source) for i, source in enumerate(sources) if not done[i]]
         bar = tqdm(total=len(sources), initial=len(sources) - len(todo), desc="render", unit="drawing", mininterval=2)
@@ -252,7 +254,7 @@ def render(sources: Sequence[Source], folder: Path, fingerprint: str, workers: i
         pixels.flush()
         kept = np.flatnonzero(done == 1)
         records = [sources[i].record for i in kept]
-        final = np.lib.format.open_memmap(folder / "sprites.tmp.npy", "w+", np.uint8, (len(kept), *shape[1:]))
+        final = new_memmap(folder / "sprites.tmp.npy", np.uint8, (len(kept), *shape[1:]))
         for place, index in enumerate(tqdm(kept, desc="index", unit="drawing", mininterval=2)):
             final[place] = pixels[index]
             records[place].phash = perceptual_hash(pixels[index])

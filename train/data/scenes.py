@@ -116,7 +116,7 @@ class SceneComposer:
             for row in self.rows
             if records[row].group in ("animal", "food", "travel", "activity", "object", "")
             and is_plain_noun(records[row].label)
-        ] or self.rows
+        ]
         self._objects = self._cumulative([records[row].weight for row in self.objects])
         self.tintable = [row for row in self.objects if records[row].colour and without_colour(records[row].label)]
         self._tintable = self._cumulative([records[row].weight for row in self.tintable])
@@ -271,6 +271,8 @@ class SceneComposer:
             kinds.pop("coloured"), kinds.pop("coloured pair")
         if not self.countable:
             kinds.pop("counted")
+        if not self.objects:  # own pictures, whose captions are whole sentences
+            kinds.pop("pair"), kinds.pop("sized")
         kind = rng.choices(list(kinds), list(kinds.values()))[0]
         makers = {
             "single": self._single,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -69,6 +70,23 @@ class SpriteStore:
 
     def rows(self, split: str = "train") -> list[int]:
         return self._rows[split]
+
+
+def new_memmap(path: Path, dtype: type, shape: tuple[int, ...]) -> np.memmap:
+    """A new .npy memory map whose space on the disk is taken at once.
+
+    A sparse file would kill the process (SIGBUS) where the disk fills up later; this raises OSError now.
+    """
+    array = np.lib.format.open_memmap(path, "w+", dtype, shape)
+    if hasattr(os, "posix_fallocate"):
+        with open(path, "r+b") as handle:
+            os.posix_fallocate(handle.fileno(), 0, os.fstat(handle.fileno()).st_size)
+    return array
+
+
+def spread(rows: list[int], count: int) -> list[int]:
+    """At most `count` rows, evenly spread."""
+    return rows if len(rows) <= count else [rows[i * len(rows) // count] for i in range(count)]
 
 
 def write_index(path: Path, records: Sequence[Drawing]) -> None:

@@ -1,11 +1,11 @@
-// A path between two prompts. Value: {ticket, state, message, total, prompts: [a, b], frames: {index: data URI},
+// A path between two prompts. Value: {ticket, number, state, message, total, prompts: [a, b], frames: {index: data URI},
 // exports: {loop: file, pingpong: file}, fps}. All frames are kept here, decoded, so that a drag never asks the server.
 const { make, address, after, box, groundSwitch } = window.playground;
 
 const SIDE = 256;
-const STILL = 1200; // milliseconds without a key before the path is prepared by itself
+const STILL = 600; // milliseconds without a key before the path is prepared by itself
 
-const canvas = make("canvas", { width: SIDE, height: SIDE, role: "img" });
+const canvas = make("canvas", { width: SIDE, height: SIDE, role: "img", "aria-hidden": "true" });
 const context = canvas.getContext("2d");
 const hint = make("p.morph-hint", {}, "Two prompts make a path. Its pictures appear here.");
 const slider = make("input.morph-slider", { type: "range", min: 0, max: 32, step: 1, value: 0, disabled: true, "aria-label": "Place between the two prompts" });
@@ -32,6 +32,7 @@ root.append(
 element.replaceChildren(root);
 
 let ticket = null;
+let number = 0;
 let total = 0;
 let frames = []; // decoded pictures by place on the path; holes until they come
 let sources = [];
@@ -59,6 +60,7 @@ const draw = () => {
   context.drawImage(frames[frame], 0, 0, SIDE, SIDE);
   root.dataset.frame = frame;
   const at = Math.round((frame / (total - 1)) * 100);
+  canvas.removeAttribute("aria-hidden");
   canvas.setAttribute("aria-label", `${prompts[0]} turning into ${prompts[1]}, ${at} percent of the way`);
   thumbs.forEach(({ button, index }) => button.setAttribute("aria-current", index === frame));
 };
@@ -75,6 +77,7 @@ const stop = () => {
   play.setAttribute("aria-pressed", "false");
 };
 const advance = () => {
+  if (!root.checkVisibility()) return stop(); // another tab is open
   let next = Number(slider.value) + step;
   const there = mode.getAttribute("aria-pressed") === "true";
   if (next < 0 || next >= total) {
@@ -135,6 +138,7 @@ const restart = (value) => {
   delete root.dataset.frame;
   context.clearRect(0, 0, SIDE, SIDE);
   canvas.removeAttribute("aria-label");
+  canvas.setAttribute("aria-hidden", "true");
   slider.max = Math.max(total - 1, 1);
   slider.value = 0;
   ends.forEach((end, side) => (end.textContent = prompts[side]));
@@ -178,6 +182,8 @@ const receive = async (index, source) => {
 const show = () => {
   const value = props.value ?? {};
   const { state = "idle", message = "" } = value;
+  if (value.number < number) return; // of a run that a later press has replaced
+  number = value.number ?? 0;
   if (value.ticket !== ticket) {
     restart(value);
     slider.disabled = play.disabled = true;
@@ -210,12 +216,16 @@ const prepare = () => {
 const still = after(STILL, prepare);
 const listen = (event) => {
   if (!element.isConnected) return document.removeEventListener(event.type, listen, true);
+  // Whoever presses a button has said what is wanted.
+  if (event.type === "click") return event.target.closest("#prepare, #morph-stop, #roll") && still.drop();
+  // A seed that is being typed is waited for as well.
+  if (event.type === "input" && event.target.closest("[id^=morph-seed]") && still.waiting()) still();
   if (!props.fields.some((id) => event.target === box(id))) return;
   // Enter sends the boxes at once, by gradio's own submit event.
   if (event.type === "input") still();
   else if (event.key === "Enter") still.drop();
 };
-for (const type of ["input", "keydown"]) document.addEventListener(type, listen, true);
+for (const type of ["input", "keydown", "click"]) document.addEventListener(type, listen, true);
 
 watch("value", show);
 show();

@@ -37,30 +37,43 @@ window.playground = (() => {
   };
 
   const after = (wait, action) => {
-    let timer;
+    let timer = 0;
     const later = (...given) => {
       clearTimeout(timer);
-      timer = setTimeout(() => action(...given), wait);
+      timer = setTimeout(() => {
+        timer = 0;
+        action(...given);
+      }, wait);
     };
-    later.drop = () => clearTimeout(timer);
+    later.drop = () => {
+      clearTimeout(timer);
+      timer = 0;
+    };
+    later.waiting = () => timer !== 0;
     return later;
   };
 
   // Behind transparent pictures: one choice for the whole page, kept while it is open.
   const grounds = ["checker", "white", "dark"];
+  const walls = new Set();
+  let ground = grounds[0];
+  const choose = (name) => {
+    ground = name;
+    for (const wall of walls) {
+      wall.dataset.ground = name;
+      for (const button of wall.querySelectorAll("button.ground")) button.setAttribute("aria-pressed", button.dataset.ground === name);
+    }
+  };
   const groundSwitch = (root) => {
     const group = make("div.grounds", { role: "group", "aria-label": "Background behind the pictures" });
-    const choose = (name) => {
-      root.dataset.ground = name;
-      for (const button of group.children) button.setAttribute("aria-pressed", button.dataset.ground === name);
-    };
     for (const name of grounds) {
       const label = `${name === "checker" ? "Checkerboard" : name === "white" ? "White" : "Dark"} background`;
       const button = make(`button.ground.${name}`, { type: "button", "data-ground": name, "aria-label": label, title: label });
       button.addEventListener("click", () => choose(name));
       group.append(button);
     }
-    choose(grounds[0]);
+    walls.add(root);
+    queueMicrotask(() => choose(ground)); // once the group stands in its wall
     return group;
   };
 

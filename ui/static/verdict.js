@@ -8,12 +8,17 @@ const score = make("span.verdict-score");
 const meter = make("div.verdict-meter", { role: "meter", "aria-valuemin": 0, "aria-valuemax": 100, "aria-label": "How well this can be drawn" });
 const reason = make("p.verdict-reason");
 const nearest = make("div.chips", { role: "group", "aria-label": "Nearest captions it knows; press one to use it" });
-const root = make("div.verdict", { "aria-live": "polite" });
-root.append(make("div.verdict-head", {}, headline, score), meter, reason, nearest);
+// Spoken: the headline and the reason. The captions below would be read again at every pause in typing.
+const root = make("div.verdict");
+root.append(make("div", { "aria-live": "polite" }, make("div.verdict-head", {}, headline, score), meter, reason), nearest);
 element.replaceChildren(root);
 
 const ask = after(WAIT, () => trigger("submit"));
-const retry = after(1500, () => trigger("submit"));
+// The answer may be the same as before, and then nothing calls `show`: it asks until it is told otherwise.
+const retry = after(1500, () => {
+  trigger("submit");
+  retry();
+});
 
 // The box may be drawn after this script has run, so its events are caught on their way up.
 const listen = (event) => {
@@ -24,6 +29,8 @@ document.addEventListener("input", listen, true);
 
 const show = () => {
   const value = props.value ?? { state: "empty" };
+  const field = box(props.field);
+  if (value.state === "judged" && field && value.prompt !== field.value) return ask(); // of a text that has changed since
   root.dataset.state = value.state;
   root.dataset.verdict = value.verdict ?? "";
   retry.drop();

@@ -1,4 +1,4 @@
-// The pictures of one run. Value: {ticket, state, message, total, prompt, pictures: [{index, seed, name, file, score}],
+// The pictures of one run. Value: {ticket, number, state, message, total, prompt, pictures: [{index, seed, name, file, score}],
 // progress: {index, step, steps}}; state is idle, busy, done, stopped or error.
 const { box, make, address, fill, check, groundSwitch } = window.playground;
 
@@ -12,6 +12,7 @@ root.append(make("div.wall-bar", {}, status, groundSwitch(root)), bar, alarm, ti
 element.replaceChildren(root);
 
 let ticket = null;
+let number = 0;
 let filled = 0;
 let slots = [];
 
@@ -38,6 +39,8 @@ const emptyTile = (index) =>
 const show = () => {
   const value = props.value ?? {};
   const { state = "idle", total = 0, pictures = [], progress = null, message = "" } = value;
+  if (value.number < number) return; // of a run that a later press has replaced
+  number = value.number ?? 0;
 
   if (value.ticket !== ticket) {
     ticket = value.ticket;

@@ -1,0 +1,94 @@
+"""What every tab that draws does around its work: a ticket a press, one turn at the model, and endings without exceptions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from dalle.config import Cancelled
+from ui.failures import message_for
+from ui.runs import Run, Runs
+
+if TYPE_CHECKING:
+    from dalle.engine import Engine
+    from ui.outbox import Outbox
+
+TURNED_AWAY = "Too many people are waiting for the model just now. Please try again in a minute."
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "preprocess": False}
+
+
+def session_of(request: gr.Request) -> str:
+    return request.session_hash or ""
+
+
+class Handlers:
+    """The handlers that such tabs share. A tab's widget shows a JSON state with ticket, number, state and message."""
+
+    kind: str
+    idle: dict[str, Any]
+
+    def __init__(self, engine: Engine, runs: Runs, outbox: Outbox) -> None:
+        self._engine = engine
+        self._runs = runs
+        self._outbox = outbox
+
+    def blank(self, run: Run, state: str, message: str, **more: Any) -> dict[str, Any]:
+        """The widget's JSON before anything is drawn."""
+        return {**self.idle, "ticket": run.ticket, "number": run.number, "state": state, "message": message, **more}
+
+    def enter(self, request: gr.Request, **more: Any) -> tuple[str, dict[str, Any]]:
+        """Takes a ticket, and clears the widget."""
+        run = self._runs.begin(session_of(request), self.kind)
+        return run.ticket, self.blank(run, "busy", "Waiting for a turn", **more)
+
+    def claim(self, ticket: str, request: gr.Request) -> Run | None:
+        return self._runs.claim(session_of(request), self.kind, ticket)
+
+    def guarded(
+        self, run: Run, work: Iterator[Any], state: Callable[[str, str], Any], stopped: Callable[[], str]
+    ) -> Iterator[Any]:
+        """`work`, with every ending turned into a state: of a run that a later press replaced nothing more is heard."""
+        try:
+            for update in work:
+                if run.superseded:
+                    raise Cancelled("Replaced by a later press.")
+                yield update
+        except Cancelled:
+            if not run.superseded:
+                yield state("stopped", stopped())
+        except Exception as error:
+            yield state("error", message_for(error))
+        finally:
+            self._runs.finish(run)
+
+    def stop(self, request: gr.Request) -> Any:
+        """Stops at the next step. A run that still waits for its turn has nobody else to say so."""
+        run = self._runs.cancel(session_of(request), self.kind)
+        return self.blank(run, "stopped", "Stopped before drawing began") if run and run.state == "waiting" else gr.skip()
+
+    def settle(self, ticket: str, request: gr.Request) -> Any:
+        """After a run that failed before its handler could say why: the queue has turned it away."""
+        run = self._runs.never_started(session_of(request), self.kind, ticket)
+        return self.blank(run, "error", TURNED_AWAY) if run else gr.skip()
+
+
+def wire(
+    begun: Any, handlers: Handlers, work: Callable[..., Any], ticket: gr.Textbox, values: dict[str, Any], outputs: list[Any]
+) -> None:
+    """After `begun` has taken a ticket: `work` in the model's queue, and what to say where the queue is full.
+
+    `outputs` begins with the widget that shows the run.
+    """
+    begun.then(
+        work,
+        inputs_kwargs={"ticket": ticket, **values},
+        outputs=outputs,
+        concurrency_id="model",
+        concurrency_limit=1,
+        trigger_mode="multiple",
+        **QUIET,
+    ).failure(
+        handlers.settle, inputs_kwargs={"ticket": ticket}, outputs=outputs[0], queue=False, trigger_mode="multiple", **QUIET
+    )
