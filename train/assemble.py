@@ -106,7 +106,7 @@ The weights are CC BY 4.0, with the attribution of every drawing set as above; t
 """
 
 
-def check_fit(prior: Path, vae: DalleVAE, encoder: TextEncoder) -> None:
+def check_fit(prior: Path, vae: Path, encoder: TextEncoder) -> None:
     """Raises CheckpointError where the prior was trained in another latent space or on another text encoder's words."""
     if not (prior / TRAINED_WITH).exists():
         print(f"{prior / TRAINED_WITH} is not there: whether prior, autoencoder and text encoder fit is not checked.")
@@ -140,7 +140,7 @@ def main(argv: list[str]) -> int:
     kinds = {cls.__name__: cls for cls in PRIORS.values()}
     prior = kinds[config["_class_name"]].from_pretrained(arguments.prior, dtype=torch.float16)
     vae = DalleVAE.from_pretrained(arguments.vae, dtype=torch.float16)
-    check_fit(arguments.prior, vae, encoder)
+    check_fit(arguments.prior, arguments.vae, encoder)
     pipeline = DallePipeline(vae, prior, encoder.model, encoder.tokenizer, text_encoder_name=arguments.text_encoder)
     pipeline.judge = build_judge(store, encoder)
     aside = arguments.out.with_name(arguments.out.name + ".tmp")

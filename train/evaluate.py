@@ -160,7 +160,7 @@ def main(argv: list[str]) -> int:
         "steps": arguments.steps,
         "guidance": arguments.guidance,
     }
-    work = Work(Path("runs/evaluate") / f"{arguments.split}-{engine.revision}.json", facts)
+    work = Work(Path("runs/evaluate") / f"{arguments.split}-{engine.revision}.json", dict(facts))
     before = float(work.done.get("minutes", 0.0))
     began = time.monotonic()
     bar = tqdm(total=2 * len(rows), desc="evaluate", unit="picture", mininterval=2)

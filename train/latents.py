@@ -15,10 +15,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from torch import Tensor
 from tqdm import tqdm
 
 from dalle.config import LATENT_CHANNELS, LATENT_SIZE, CheckpointError, StorageError
+from dalle.hub import WEIGHTS
 from dalle.text import TextEncoder, TextFeatures
 from dalle.vae import DalleVAE
 from train.data import SceneComposer
@@ -43,12 +45,12 @@ def stack_features(rows: Sequence[Tensor], pooled: Tensor) -> TextFeatures:
     return TextFeatures(tokens, torch.zeros(padding.shape).masked_fill(padding, -torch.inf), pooled)
 
 
-def latent_space(vae: DalleVAE) -> str:
-    """Hash of what makes latents what they are, the encoder and the scale; a decoder trained further keeps it."""
-    state = vae.state_dict()
+def latent_space(vae: Path) -> str:
+    """Hash of what makes latents what they are, an autoencoder's encoder and scale; a decoder trained further keeps it."""
     digest = hashlib.sha256()
-    for name in sorted(name for name in state if name.startswith(("encoder.", "latent_"))):
-        digest.update(name.encode() + state[name].detach().cpu().half().contiguous().numpy().tobytes())
+    with safe_open(vae / WEIGHTS, framework="np") as weights:
+        for name in sorted(name for name in weights.keys() if name.startswith(("encoder.", "latent_"))):  # noqa: SIM118
+            digest.update(name.encode() + weights.get_tensor(name).tobytes())
     return digest.hexdigest()[:16]
 
 

@@ -201,7 +201,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--init", type=Path, default=None, help="start warm from these weights")
     parser.add_argument("--text-encoder", default="minilm", help="minilm, a folder or a Hub id of a transformers encoder")
     parser.add_argument("--cache", type=int, default=None, help="scenes to encode beforehand; 0: live (default on a GPU)")
-    parser.add_argument("--time-mean", type=float, default=0.5, help="mean of the time's logit: above 0, more noise")
+    parser.add_argument("--time-mean", type=float, default=1.5, help="mean of the time's logit: above 0, more noise")
     parser.add_argument("--matrix-rate", type=float, default=0.02, help="learning rate of Muon")
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="learning rate of AdamW")
     arguments = parser.parse_args(argv)
@@ -217,7 +217,7 @@ def main(argv: list[str]) -> int:
     store = SpriteStore.open(arguments.data)
     live = LiveLatents(SceneComposer(store, split="train", seed=config.seed), vae, encoder, device)
     count = arguments.cache if arguments.cache is not None else (0 if device.type == "cuda" else 40_000)
-    trained_with = {"latent_space": latent_space(vae), "text_encoder": encoder.name}
+    trained_with = {"latent_space": latent_space(arguments.vae), "text_encoder": encoder.name}
     fingerprint = " ".join((*trained_with.values(), str(config.seed), str(store.meta.get("fingerprint"))))
     with accelerator.main_process_first():
         source = LatentCache.build(config.run / "latents", live, count, fingerprint) if count else live
