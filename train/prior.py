@@ -80,6 +80,17 @@ def flow_loss(
     return (velocity.float() - (noise - latents)).pow(2).flatten(1).mean(1)
 
 
+def text_share(prior: nn.Module, latents: Tensor, text: TextFeatures, generator: torch.Generator) -> float:
+    """Share of the latents' variance that a flow prior predicts from the text alone, with nothing but noise beside it (t = 1).
+
+    A loss over all times is mostly about taking noise away; this is about knowing what to draw.
+    """
+    noise = torch.randn(latents.shape, generator=generator).to(latents.device)
+    predicted = noise - prior(noise, torch.ones(len(latents), device=latents.device), text).float()
+    around = (latents - latents.mean(0)).pow(2).mean()
+    return float(1 - (predicted - latents).pow(2).mean() / around)
+
+
 def gaussian_loss(prior: nn.Module, latents: Tensor, text: TextFeatures) -> Tensor:
     """Negative log-likelihood of the latent, up to a constant, a value a sample: (B,)."""
     mean, logvar = prior(text)
@@ -165,11 +176,19 @@ class PriorTask:
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """The loss on held-out scenes, at the same times and noise every time."""
+        """The loss on held-out scenes, at the same times and noise every time, and what the text alone tells about them."""
         losses = [
             self._losses(batch, self.prior, step_generator(99, place), 0.0) for place, batch in enumerate(self.validation)
         ]
-        return {"val_loss": float(torch.cat(losses).mean())}
+        found = {"val_loss": float(torch.cat(losses).mean())}
+        if self.preset.kind == "flow":
+            device, shares = self.accelerator.device, []
+            with self.accelerator.autocast():
+                for place, batch in enumerate(self.validation):
+                    given = batch.latents.to(device), batch.text.to(device)
+                    shares.append(text_share(self.prior, *given, step_generator(98, place)))
+            found["val_text_share"] = sum(shares) / len(shares)
+        return found
 
     @torch.no_grad()
     def sample(self) -> Image.Image:

@@ -23,7 +23,7 @@ from train.checkpoint import load_state, optimizer_tensors, restore_optimizer, s
 from train.latents import LatentBatch, LatentCache, stack_features
 from train.loop import RunConfig, schedule, step_generator
 from train.losses import charbonnier, edges, over, psnr, sobel
-from train.prior import flow_loss, split_parameters
+from train.prior import flow_loss, split_parameters, text_share
 
 TINY = ["--preset", "tiny", "--warmup-steps", "1", "--log-steps", "1"]
 
@@ -365,6 +365,15 @@ def test_the_mean_of_the_times_moves_towards_noise(mean):
     flow_loss(network, torch.zeros(4000, 1, 1, 1), None, torch.Generator().manual_seed(0), 0.1, mean)
     assert float(torch.logit(seen[0]).mean()) == pytest.approx(mean, abs=0.1)
     assert float(torch.logit(seen[0]).std()) == pytest.approx(1.0, abs=0.1)
+
+
+def test_what_the_text_explains():
+    generator = torch.Generator().manual_seed(0)
+    latents = torch.randn(64, 8, 16, 16, generator=generator)
+    known = text_share(lambda z, t, text: z - latents, latents, None, generator)
+    mean = text_share(lambda z, t, text: z - latents.mean(0), latents, None, generator)
+    half = text_share(lambda z, t, text: z - (latents + latents.mean(0)) / 2, latents, None, generator)
+    assert (known, mean, half) == pytest.approx((1.0, 0.0, 0.75), abs=1e-4)
 
 
 class Numbered:

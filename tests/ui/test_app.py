@@ -62,6 +62,14 @@ def test_the_committed_checkpoint_draws_without_any_connection():
     assert found.stdout.split() == ["RGBA", "256", "True"], found.stderr
 
 
+def test_the_committed_checkpoints_are_light_and_hold_nothing_but_data():
+    files = [path for path in (ROOT / "checkpoints").rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} <= {".json", ".safetensors", ".md"}
+    assert max(path.stat().st_size for path in files) <= 48 * 2**20
+    default = [path.stat().st_size for path in files if "default" in path.relative_to(ROOT).parts]
+    assert 0 < sum(default) <= 80 * 2**20
+
+
 def test_importing_it_loads_nothing_and_the_page_needs_no_torch():
     code = (
         "import sys, app; first = set(sys.modules); import ui.layout;"
