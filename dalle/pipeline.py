@@ -31,7 +31,7 @@ from dalle.config import (
 )
 from dalle.judge import Judge
 from dalle.prior import FlowPrior, GaussianPrior
-from dalle.sampling import draw_noise
+from dalle.sampling import draw_noise, times
 from dalle.text import TextEncoder, TextFeatures, clean_prompt
 from dalle.vae import DalleVAE
 
@@ -206,7 +206,7 @@ class DallePipeline(DiffusionPipeline):
             generator: one, or one a picture: a picture of a list is the picture made alone with that generator.
             latents: the noise to start from, (B, 8, 16, 16), instead of generators.
             output_type: "pil", "np", "pt" (premultiplied, [-1, 1]) or "latent" (normalised).
-            callback_on_step_end: called as f(pipeline, step, t, {"latents": estimate}).
+            callback_on_step_end: called as f(pipeline, step, t after it, {"latents": estimate}).
 
         Raises:
             PromptError, SettingError: bad input, with what to do.
@@ -234,11 +234,12 @@ class DallePipeline(DiffusionPipeline):
             )
         clean = latents
         steps = num_inference_steps if self.prior.kind == "flow" else 1
+        ends = times(steps)[1:]
         with self.progress_bar(total=steps) as bar:
             for step, clean in enumerate(self.trajectory(latents, text, num_inference_steps, guidance_scale)):
                 bar.update()
                 if callback_on_step_end is not None:
-                    callback_on_step_end(self, step, 1 - (step + 1) / steps, {"latents": clean})
+                    callback_on_step_end(self, step, ends[step], {"latents": clean})
         images: Any = clean
         if output_type != "latent":
             images = self.decode_latents(clean).cpu()

@@ -14,6 +14,9 @@ GUIDANCE_INTERVAL = 1.0
 """Guidance acts for t at most this (limited interval, Kynkäänniemi et al. 2024, arXiv:2404.07724). A young prior needs it from
 the first step on: with 0.7 its shapes ignore the text (docs/LOG.md)."""
 
+TIME_SHIFT = 3.0
+"""What a picture shows is settled near t = 1 (docs/LOG.md), so more steps are spent there."""
+
 Velocity = Callable[[Tensor, float], Tensor]
 
 
@@ -32,9 +35,13 @@ def guided(network: Callable[..., Tensor], text: object, guidance_scale: float) 
     return velocity
 
 
-def times(num_inference_steps: int) -> list[float]:
-    """t of each step's start and of the end: num_inference_steps + 1 numbers from 1 to 0."""
-    return torch.linspace(1, 0, num_inference_steps + 1, dtype=torch.float64).tolist()
+def times(num_inference_steps: int, shift: float = TIME_SHIFT) -> list[float]:
+    """t of each step's start and of the end: num_inference_steps + 1 numbers from 1 to 0, denser near 1 for a shift above 1.
+
+    Even times u become s u / (1 + (s - 1) u) (Esser et al. 2024, arXiv:2403.03206, eq. 23).
+    """
+    even = torch.linspace(1, 0, num_inference_steps + 1, dtype=torch.float64)
+    return (shift * even / (1 + (shift - 1) * even)).tolist()
 
 
 def euler_steps(velocity: Velocity, noise: Tensor, num_inference_steps: int) -> Iterator[Tensor]:

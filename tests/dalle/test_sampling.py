@@ -17,7 +17,12 @@ def features(batch: int, length: int, seed: int = 0) -> TextFeatures:
 
 
 def test_times_run_from_noise_to_data():
-    assert times(4) == [1.0, 0.75, 0.5, 0.25, 0.0]
+    assert times(4, shift=1.0) == [1.0, 0.75, 0.5, 0.25, 0.0]
+    assert times(4, shift=3.0) == pytest.approx([1.0, 0.9, 0.75, 0.5, 0.0])
+    for steps in (1, 7, 100):
+        grid = times(steps)
+        assert len(grid) == steps + 1 and grid[0] == 1 and grid[-1] == 0
+        assert all(a > b for a, b in pairwise(grid))
 
 
 @pytest.mark.parametrize("steps", [1, 3, 10])
