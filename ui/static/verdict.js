@@ -10,7 +10,7 @@ const reason = make("p.verdict-reason");
 const nearest = make("div.chips", { role: "group", "aria-label": "Nearest captions it knows; press one to use it" });
 // Spoken: the headline and the reason. The captions below would be read again at every pause in typing.
 const root = make("div.verdict");
-root.append(make("div", { "aria-live": "polite" }, make("div.verdict-head", {}, headline, score), meter, reason), nearest);
+root.append(make("div.verdict-said", { "aria-live": "polite" }, make("div.verdict-head", {}, headline, score), meter, reason), nearest);
 element.replaceChildren(root);
 
 const ask = after(WAIT, () => trigger("submit"));
