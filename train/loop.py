@@ -131,6 +131,11 @@ def schedule(step: int, progress: float, config: RunConfig) -> float:
     return warm * max(0.0, fall)
 
 
+def agree(sums: Tensor) -> bool:
+    """Whether all rows (processes, parameters) are the same up to rounding."""
+    return bool(torch.allclose(sums, sums[:1].expand_as(sums), rtol=1e-6, atol=0))
+
+
 class Loop:
     """Runs a task to its end; `state` is whole on disk at any moment."""
 
@@ -240,6 +245,15 @@ class Loop:
             return seconds
         return float(broadcast(torch.tensor(seconds, device=self.accelerator.device)))
 
+    def _check_agreement(self) -> None:
+        """Raises CheckpointError where the processes hold different weights; the last state file is from before that."""
+        if self.accelerator.num_processes == 1:
+            return
+        modules = [self.accelerator.unwrap_model(module) for module in self.task.modules.values()]
+        sums = torch.stack([p.detach().double().abs().sum() for module in modules for p in module.parameters()])
+        if not agree(self.accelerator.gather(sums[None])):
+            raise CheckpointError("The processes' weights have drifted apart: they were not trained as one model.")
+
     def fit(self) -> None:
         """Trains to the end, then exports the averaged weights."""
         config, task = self.config, self.task
@@ -285,6 +299,7 @@ class Loop:
                 self.save()
                 saved = last = time.monotonic()
         bar.close()
+        self._check_agreement()
         self.save()
         self._sample_and_validate()
         if self.accelerator.is_main_process:

@@ -21,7 +21,7 @@ from train.adversary import Adversary, PatchDiscriminator
 from train.autoencoder import Objective, Turn
 from train.checkpoint import load_state, optimizer_tensors, restore_optimizer, save_state
 from train.latents import LatentBatch, LatentCache, stack_features
-from train.loop import RunConfig, schedule, step_generator
+from train.loop import RunConfig, agree, schedule, step_generator
 from train.losses import charbonnier, edges, over, psnr, sobel
 from train.prior import flow_loss, split_parameters, text_share
 
@@ -173,7 +173,7 @@ def test_a_killed_run_resumes_from_its_last_whole_state(store_folder, tmp_path):
 
 
 def test_two_processes_train_one_model(store_folder, tmp_path):
-    """Both see batches of their own, and hold the same weights: the state is the main process's."""
+    """Gradients are shared: the loop itself fails where the weights of the two differ at the end."""
     run_folder = tmp_path / "run"
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "train"]
     stage = ["autoencoder", *TINY, "--data", str(store_folder), "--run-folder", str(run_folder), "--steps", "4"]
@@ -182,6 +182,14 @@ def test_two_processes_train_one_model(store_folder, tmp_path):
     done = subprocess.run([*launcher, *stage, *more], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     assert load_state(run_folder / "state.safetensors")[1]["samples_seen"] == 4 * 2 * 2
+
+
+def test_processes_that_drift_apart_are_noticed():
+    sums = torch.rand(3, 50, dtype=torch.float64) + 1
+    same = sums[:1].expand(3, -1).clone()
+    assert agree(same) and not agree(sums)
+    same[2, 7] *= 1.0001
+    assert not agree(same)
 
 
 def test_a_run_is_never_overwritten(store_folder, stages):
