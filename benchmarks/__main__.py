@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
+import importlib.util
 import json
 import platform
-import socket
 import statistics
-import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.page import served, slider_response
 from dalle.config import DEFAULT_MODEL, DEFAULT_STEPS
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass
@@ -96,30 +90,6 @@ def model_speed(model: str, runs: int) -> list[Result]:
     ]
 
 
-@contextmanager
-def served(model: str, port: int) -> Iterator[tuple[subprocess.Popen, str]]:
-    """app.py with `model`, and its address, from the moment that its page answers."""
-    address = f"http://127.0.0.1:{port}/"
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-        raise SystemExit(f"Something else listens on port {port}: choose another with --port.")
-    began = time.perf_counter()
-    command = [sys.executable, "app.py", "--model", model, "--port", str(port), "--device", "cpu"]
-    app = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        while True:
-            try:
-                urllib.request.urlopen(address, timeout=1).read()
-                break
-            except (urllib.error.URLError, OSError):
-                if app.poll() is not None or time.perf_counter() - began > 60:
-                    raise SystemExit(f"app.py did not start with {model}.") from None
-                time.sleep(0.05)
-        yield app, address
-    finally:
-        app.terminate()
-        app.wait(10)
-
-
 def page_start(model: str, port: int) -> tuple[float, float, float]:
     """Seconds from starting app.py to a page and to a loaded model, and the most memory it took for a picture and a path."""
     from gradio_client import Client
@@ -172,11 +142,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--no-page", action="store_true", help="the model alone")
     parser.add_argument("--no-browser", action="store_true", help="without the slider in headless Chromium (needs playwright)")
     arguments = parser.parse_args(argv)
+    browser = not (arguments.no_page or arguments.no_browser)
+    if browser and importlib.util.find_spec("playwright") is None:
+        parser.error("the slider is measured in Chromium and playwright is missing: run `make test` once, or add --no-browser")
     results = [] if arguments.no_page else page_starts(arguments.model, arguments.port)
     results += model_speed(arguments.model, arguments.runs)
-    if not (arguments.no_page or arguments.no_browser):
-        from benchmarks.page import slider_response
-
+    if browser:
         rows = slider_response(arguments.model, arguments.port)
         results += [Result(name, value, "ms", limit, count) for name, value, limit, count in rows]
     import torch

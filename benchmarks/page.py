@@ -6,9 +6,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
+import socket
 import statistics
+import subprocess
+import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +22,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
+
+ROOT = Path(__file__).resolve().parent.parent
 
 MEASURE = """
 async (position) => {
@@ -40,11 +48,34 @@ async (position) => {
 
 
 @contextmanager
+def served(model: str, port: int) -> Iterator[tuple[subprocess.Popen, str]]:
+    """app.py with `model`, and its address, from the moment that its page answers."""
+    address = f"http://127.0.0.1:{port}/"
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        raise SystemExit(f"Something else listens on port {port}: choose another with --port.")
+    began = time.perf_counter()
+    command = [sys.executable, "app.py", "--model", model, "--port", str(port), "--device", "cpu"]
+    app = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while True:
+            try:
+                urllib.request.urlopen(address, timeout=1).read()
+                break
+            except (urllib.error.URLError, OSError):
+                if app.poll() is not None or time.perf_counter() - began > 60:
+                    raise SystemExit(f"app.py did not start with {model}.") from None
+                time.sleep(0.05)
+        yield app, address
+    finally:
+        app.terminate()
+        app.wait(10)
+
+
+@contextmanager
 def playground(model: str, port: int) -> Iterator[tuple[Browser, str]]:
     """A browser, and the address of the app that serves `model`; both are gone afterwards."""
     from playwright.sync_api import sync_playwright
 
-    from benchmarks.__main__ import served
     from tests.ui.browser import FLAGS, find_chromium
 
     with served(model, port) as (_, address), sync_playwright() as playwright:

@@ -116,8 +116,7 @@ def check(folder: Path) -> dict[str, Any]:
     for component in COMPONENTS:
         read_json(folder / component / "config.json")
         check_weights(folder / component / WEIGHTS)
-        wanted = (index.get("weights_sha256") or {}).get(component)
-        if wanted is not None and sha256(folder / component / WEIGHTS) != wanted:
+        if sha256(folder / component / WEIGHTS) != (index.get("weights_sha256") or {}).get(component):
             raise CheckpointError(
                 f"{folder / component / WEIGHTS} is not the file that was saved with {folder / 'model_index.json'} (its hash "
                 "differs): the download is corrupt, or weights were exchanged. Fetch the checkpoint again."

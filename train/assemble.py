@@ -108,14 +108,11 @@ The weights are CC BY 4.0, with the attribution of every drawing set as above; t
 
 def check_fit(prior: Path, vae: Path, encoder: TextEncoder) -> None:
     """Raises CheckpointError where the prior was trained in another latent space or on another text encoder's words."""
-    if not (prior / TRAINED_WITH).exists():
-        print(f"{prior / TRAINED_WITH} is not there: whether prior, autoencoder and text encoder fit is not checked.")
-        return
     wanted = read_json(prior / TRAINED_WITH)
     for name, found in (("latent_space", latent_space(vae)), ("text_encoder", encoder.name)):
-        if wanted.get(name) not in (found, None):
+        if wanted.get(name) != found:
             raise CheckpointError(
-                f"{prior} was trained with {name} {wanted[name]}, and this is {found}: train the prior again, or name the "
+                f"{prior} was trained with {name} {wanted.get(name)}, and this is {found}: train the prior again, or name the "
                 "autoencoder and the text encoder that it was trained with."
             )
 

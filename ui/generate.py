@@ -102,7 +102,7 @@ class Generate(Handlers):
                 items = self._engine.generate(wish, cancel=run.cancel)
             except RefusedError as refused:
                 total = 0
-                yield wall("error", str(refused)), verdict.describe(refused.judgement, prompt), gr.skip()
+                yield wall("error", str(refused)), verdict.describe(refused.judgement, shown(prompt)), gr.skip()
                 return
             with closing(items):
                 for item in items:

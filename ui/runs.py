@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from itertools import count
@@ -16,7 +17,8 @@ MAX_SESSIONS = 10_000
 """Sessions remembered; beyond it the oldest are stopped and forgotten."""
 
 
-_numbers = count(1)
+_numbers = count(time.time_ns() // 1000)
+"""Higher than those before a restart of the server too: a page may outlive it."""
 
 
 @dataclass

@@ -366,6 +366,14 @@ def test_a_flipped_byte_is_noticed(tiny_checkpoint, tmp_path):
         DallePipeline.from_pretrained(tmp_path / "copy")
 
 
+def test_weights_without_their_hash_are_not_loaded(tiny_checkpoint, tmp_path):
+    shutil.copytree(tiny_checkpoint, tmp_path / "copy")
+    index = tmp_path / "copy" / "model_index.json"
+    index.write_text(json.dumps(json.loads(index.read_text()) | {"weights_sha256": None}))
+    with pytest.raises(CheckpointError, match="hash"):
+        DallePipeline.from_pretrained(tmp_path / "copy")
+
+
 def test_two_threads_draw_their_own_pictures(engine):
     def draw(prompt, seed, into):
         into += [np.asarray(i.image) for i in engine.generate(GenerateRequest(prompt, 2, seed, 3)) if isinstance(i, Picture)]

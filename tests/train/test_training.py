@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -84,6 +85,11 @@ def test_parts_that_do_not_fit_are_not_put_together(stages, store_folder, tmp_pa
     parts = ["--prior", stages / "flow" / "prior", "--data", store_folder, "--out", tmp_path / "checkpoint"]
     assert run("assemble", *parts, "--vae", tmp_path / "other" / "vae") == 1
     assert "latent_space" in capsys.readouterr().err
+    shutil.copytree(stages / "flow" / "prior", tmp_path / "unknown")
+    (tmp_path / "unknown" / "trained_with.json").unlink()
+    parts[1] = tmp_path / "unknown"
+    assert run("assemble", *parts, "--vae", stages / "vae" / "vae") == 1
+    assert "trained_with.json is missing" in capsys.readouterr().err
     assert not list(tmp_path.glob("checkpoint*"))
 
 

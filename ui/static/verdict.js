@@ -16,6 +16,7 @@ element.replaceChildren(root);
 const ask = after(WAIT, () => trigger("submit"));
 // The answer may be the same as before, and then nothing calls `show`: it asks until it is told otherwise.
 const retry = after(1500, () => {
+  if (!element.isConnected) return;
   trigger("submit");
   retry();
 });
@@ -30,7 +31,7 @@ document.addEventListener("input", listen, true);
 const show = () => {
   const value = props.value ?? { state: "empty" };
   const field = box(props.field);
-  if (value.state === "judged" && field && value.prompt !== field.value) return ask(); // of a text that has changed since
+  if (value.state === "judged" && field && value.prompt !== field.value) return; // of a text that has changed since, and is asked about already
   root.dataset.state = value.state;
   root.dataset.verdict = value.verdict ?? "";
   retry.drop();
