@@ -25,13 +25,14 @@ from tqdm import tqdm
 from dalle.config import (
     DEFAULT_GUIDANCE,
     DEFAULT_MODEL,
-    DEFAULT_PATH_STEPS,
-    DEFAULT_STEPS,
+    MAX_CANDIDATES,
     MAX_FRAMES,
     MAX_GUIDANCE,
     MAX_IMAGES,
+    MAX_MIXED,
     MAX_SEED,
     MAX_STEPS,
+    MIN_TRUNCATION,
     STYLES,
     DalleError,
     NotReadyError,
@@ -44,8 +45,10 @@ from dalle.engine import (
     DEFAULT_FRAMES,
     DEFAULT_NUM_IMAGES,
     Engine,
+    Frame,
     GenerateRequest,
     InterpolateRequest,
+    MixRequest,
     Picture,
     StepProgress,
     picture_metadata,
@@ -103,7 +106,13 @@ def build_parser() -> argparse.ArgumentParser:
         help=f"1 to {MAX_IMAGES} (default: %(default)s)",
     )
     generate.add_argument("--seed", type=int, metavar="N", help=f"0 to {MAX_SEED}; picture i has seed N + i (default: random)")
-    _add_drawing_options(generate, DEFAULT_STEPS)
+    generate.add_argument(
+        "--best-of",
+        type=int,
+        metavar="N",
+        help=f"draw N candidates, up to {MAX_CANDIDATES}, and keep those that fit the words best, best first",
+    )
+    _add_drawing_options(generate)
     generate.add_argument("--strict", action="store_true", help="refuse what the judge thinks can't be drawn")
     generate.add_argument("--out", type=Path, default=Path("out"), metavar="FOLDER", help="default: out/")
     _add_common_options(generate, "print one JSON line a picture")
@@ -123,7 +132,10 @@ def build_parser() -> argparse.ArgumentParser:
     interpolate.add_argument("--seed-b", type=int, metavar="N", help="seed of the last picture (default: random)")
     interpolate.add_argument("--fps", type=float, default=16, metavar="N", help=f"frames a second, 1 to {MAX_FPS} (default: 16)")
     interpolate.add_argument("--pingpong", action="store_true", help="run back to the start as well")
-    _add_drawing_options(interpolate, DEFAULT_PATH_STEPS)
+    interpolate.add_argument(
+        "--pacing", choices=("even", "raw"), default="even", help="even: each frame changes as much as the next (default)"
+    )
+    _add_drawing_options(interpolate)
     interpolate.add_argument(
         "--out",
         required=True,
@@ -132,6 +144,19 @@ def build_parser() -> argparse.ArgumentParser:
     )
     _add_common_options(interpolate, "print one JSON line")
     interpolate.set_defaults(run=run_interpolate)
+
+    mix = commands.add_parser(
+        "mix",
+        help="draw one picture of several prompts",
+        description="Draw one picture of several prompts, each with its weight: a point between them in the latent space.",
+    )
+    mix.add_argument("prompts", nargs="+", metavar="PROMPT", help=f"one to {MAX_MIXED} prompts")
+    mix.add_argument("--weights", type=float, nargs="+", metavar="X", help="one a prompt (default: equal ones)")
+    mix.add_argument("--seeds", type=int, nargs="+", metavar="N", help="one a prompt (default: random ones)")
+    _add_drawing_options(mix)
+    mix.add_argument("--out", type=Path, default=Path("out"), metavar="FOLDER", help="default: out/")
+    _add_common_options(mix, "print one JSON line")
+    mix.set_defaults(run=run_mix)
 
     judge = commands.add_parser(
         "judge", help="ask how well a prompt can be drawn", description="Ask how well a prompt can be drawn."
@@ -142,8 +167,15 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_drawing_options(parser: argparse.ArgumentParser, steps: int) -> None:
-    parser.add_argument("--steps", type=int, metavar="N", help=f"1 to {MAX_STEPS} (default: {steps})")
+def _add_drawing_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--steps", type=int, metavar="N", help=f"1 to {MAX_STEPS} (default: what the model was made for)")
+    parser.add_argument(
+        "--truncation",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help=f"spread of the noise, {MIN_TRUNCATION:g} to 1: less gives more typical, less varied pictures (default: 1)",
+    )
     parser.add_argument(
         "--guidance",
         type=float,
@@ -169,6 +201,8 @@ def run_generate(arguments: argparse.Namespace, engine_factory: EngineFactory) -
         guidance_scale=arguments.guidance,
         style=arguments.style,
         strict=arguments.strict,
+        candidates=arguments.best_of,
+        truncation=arguments.truncation,
     )
     engine = _load(engine_factory, arguments)
     items = engine.generate(request)
@@ -177,7 +211,7 @@ def run_generate(arguments: argparse.Namespace, engine_factory: EngineFactory) -
     with _progress("pictures") as advance, folder_for(arguments.out):
         for item in items:
             if isinstance(item, StepProgress):
-                advance((item.index * item.steps + item.step) / (item.steps * request.num_images))
+                advance((item.index * item.steps + item.step) / (item.steps * (item.candidates or request.num_images)))
                 continue
             path = save_picture(item, arguments.out)
             if arguments.json:
@@ -200,15 +234,17 @@ def run_interpolate(arguments: argparse.Namespace, engine_factory: EngineFactory
             num_inference_steps=arguments.steps,
             guidance_scale=arguments.guidance,
             style=arguments.style,
+            pacing=arguments.pacing,
+            truncation=arguments.truncation,
         )
     )
     engine = _load(engine_factory, arguments)
     began = time.perf_counter()
-    frames: dict[int, Image.Image] = {}
+    frames: dict[int, Frame] = {}
     items = engine.interpolate(request)
     with _progress("frames") as advance:
         for frame in items:
-            frames[frame.index] = frame.image
+            frames[frame.index] = frame
             advance(len(frames) / frame.total)
     path = save([frames[index] for index in sorted(frames)], engine.path_metadata(request))
     seconds = time.perf_counter() - began
@@ -217,6 +253,27 @@ def run_interpolate(arguments: argparse.Namespace, engine_factory: EngineFactory
         _print_json({"file": path, **ends, "frames": len(frames), "seconds": round(seconds, 3)})
     else:
         _print_line(f"{path}  ({len(frames)} frames, seeds {request.seed_a} and {request.seed_b}, {seconds:.1f} s)")
+
+
+def run_mix(arguments: argparse.Namespace, engine_factory: EngineFactory) -> None:
+    check_writable(arguments.out)
+    request = MixRequest(
+        prompts=arguments.prompts,
+        weights=arguments.weights,
+        seeds=arguments.seeds,
+        num_inference_steps=arguments.steps,
+        guidance_scale=arguments.guidance,
+        style=arguments.style,
+        truncation=arguments.truncation,
+    )
+    picture = _load(engine_factory, arguments).mix(request)
+    with folder_for(arguments.out):
+        path = save_picture(picture, arguments.out)
+    told = {name: picture.settings[name] for name in ("prompts", "weights", "seeds")}
+    if arguments.json:
+        _print_json({"file": str(path), **told, "seconds": round(picture.seconds, 3)})
+    else:
+        _print_line(f"{path}  (seeds {', '.join(map(str, told['seeds']))}, {picture.seconds:.2f} s)")
 
 
 def run_judge(arguments: argparse.Namespace, engine_factory: EngineFactory) -> None:
@@ -278,7 +335,7 @@ def save_picture(picture: Picture, folder: Path) -> Path:
             number += 1
 
 
-def _frame_writer(arguments: argparse.Namespace) -> Callable[[list[Image.Image], dict[str, str]], str]:
+def _frame_writer(arguments: argparse.Namespace) -> Callable[[list[Frame], dict[str, str]], str]:
     """What `--out` asks for, checked before anything is drawn: a function of frames and metadata to the path."""
     out, path = arguments.out, Path(arguments.out)
     if not 1 <= arguments.fps <= MAX_FPS:
@@ -296,28 +353,29 @@ def _frame_writer(arguments: argparse.Namespace) -> Callable[[list[Image.Image],
     raise SettingError(f"--out must end with .webp (animation), .png (film strip) or / (folder of frames), not {out!r}.")
 
 
-def _save_webp(frames: list[Image.Image], path: Path, metadata: dict[str, str], arguments: argparse.Namespace) -> str:
+def _save_webp(frames: list[Frame], path: Path, metadata: dict[str, str], arguments: argparse.Namespace) -> str:
     with folder_for(path.parent):
-        return str(save_webp(frames, path, arguments.fps, pingpong=arguments.pingpong, metadata=metadata))
+        images = [frame.image for frame in frames]
+        return str(save_webp(images, path, arguments.fps, pingpong=arguments.pingpong, metadata=metadata))
 
 
-def _save_strip(frames: list[Image.Image], path: Path, metadata: dict[str, str]) -> str:
-    width = frames[0].width
-    strip = Image.new("RGBA", (width * len(frames), frames[0].height))
+def _save_strip(frames: list[Frame], path: Path, metadata: dict[str, str]) -> str:
+    width, height = frames[0].image.size
+    strip = Image.new("RGBA", (width * len(frames), height))
     for number, frame in enumerate(frames):
-        strip.paste(frame, (number * width, 0))
+        strip.paste(frame.image, (number * width, 0))
     with folder_for(path.parent):
         return str(save_png(strip, path, metadata))
 
 
-def _save_folder(frames: list[Image.Image], folder: Path, metadata: dict[str, str]) -> str:
+def _save_folder(frames: list[Frame], folder: Path, metadata: dict[str, str]) -> str:
     """All frames or none."""
     written: list[Path] = []
     with folder_for(folder):
         try:
             for number, frame in enumerate(frames):
-                position = f"{number / (len(frames) - 1):.4f}"
-                written.append(save_png(frame, folder / f"frame-{number:03d}.png", metadata | {"position": position}))
+                position = f"{frame.position:.4f}"
+                written.append(save_png(frame.image, folder / f"frame-{number:03d}.png", metadata | {"position": position}))
         except BaseException:
             for path in written:
                 with contextlib.suppress(OSError):

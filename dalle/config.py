@@ -21,15 +21,28 @@ MAX_PROMPT_TOKENS = 48
 MAX_PROMPT_CHARACTERS = 400
 MAX_IMAGES = 9
 MAX_STEPS = 100
-MAX_GUIDANCE = 15.0
+MAX_GUIDANCE = 10.0
 MAX_SEED = 2**32 - 1
 MAX_FRAMES = 65
+MAX_MIXED = 4
+"""Prompts that may be mixed into one picture."""
 
 DEFAULT_MODEL = "checkpoints/default"
 DEFAULT_STEPS = 16
 DEFAULT_PATH_STEPS = 8
 """Steps of a frame on a path between prompts: fewer than a picture's, since a slider can't wait."""
+FLOW_MAP_STEPS = 4
+"""The same two for a flow map, the prior of stage 3."""
+STEPS = {
+    "FlowPrior": (DEFAULT_STEPS, DEFAULT_PATH_STEPS),
+    "FlowMapPrior": (FLOW_MAP_STEPS, FLOW_MAP_STEPS),
+    "GaussianPrior": (1, 1),
+}
+"""Class of a prior -> its default steps, for a picture and for a frame of a path."""
 DEFAULT_GUIDANCE = 5.0
+MAX_CANDIDATES = 32
+"""Pictures that may be drawn for the ranker to choose the best of."""
+MIN_TRUNCATION = 0.1
 
 STYLES: dict[str, str] = {
     "flat": "flat style",
@@ -112,7 +125,7 @@ class VAEConfig:
 
 @dataclass(frozen=True)
 class PriorConfig:
-    """`kind` chooses the class: "flow" (flow matching) or "gaussian" (one-step, the textbook's)."""
+    """`kind` chooses the class: "flow" (flow matching), "flowmap" (few steps, made of a flow) or "gaussian" (the textbook's)."""
 
     kind: str = "flow"
     width: int = 384
@@ -127,9 +140,22 @@ class PriorConfig:
 
 
 @dataclass(frozen=True)
+class RankerConfig:
+    """Widths of the two towers; `dim` is the size of the vectors in which they meet."""
+
+    width: int = 192
+    depth: int = 4
+    text_depth: int = 2
+    heads: int = 4
+    dim: int = 128
+    text_dim: int = TEXT_DIM
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     vae: VAEConfig = field(default_factory=VAEConfig)
     prior: PriorConfig = field(default_factory=PriorConfig)
+    ranker: RankerConfig = field(default_factory=RankerConfig)
 
 
 PRESETS: dict[str, ModelConfig] = {
@@ -137,6 +163,7 @@ PRESETS: dict[str, ModelConfig] = {
     "tiny": ModelConfig(
         VAEConfig(channels=(32, 16, 16, 8), encoder_blocks=(1, 1, 1), decoder_blocks=(1, 1, 1, 1)),
         PriorConfig(width=64, depth=2, heads=2, patch=2),
+        RankerConfig(width=32, depth=1, text_depth=1, heads=2, dim=16),
     ),
     # Hours on two CPU cores.
     "small": ModelConfig(),

@@ -7,18 +7,19 @@ import json
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from dalle.config import (
     DEFAULT_GUIDANCE,
     DEFAULT_MODEL,
-    DEFAULT_PATH_STEPS,
-    DEFAULT_STEPS,
+    MAX_CANDIDATES,
     MAX_FRAMES,
     MAX_IMAGES,
+    MAX_MIXED,
     MAX_SEED,
+    STEPS,
     STYLES,
     Cancelled,
     CheckpointError,
@@ -39,11 +40,16 @@ if TYPE_CHECKING:
 
 DEFAULT_NUM_IMAGES = 4
 DEFAULT_FRAMES = 33
+BATCH = 8
+"""Pictures that are drawn together where many are wanted: a step of so many takes the model for a few hundredths of a second."""
 
 
 @dataclass(frozen=True)
 class GenerateRequest:
-    """Picture i of a request has seed (seed + i) mod 2^32, so that each can be made again alone."""
+    """Picture i of a request has seed (seed + i) mod 2^32, so that each can be made again alone.
+
+    With `candidates` above `num_images`, so many are drawn, and those come back, best first, that the ranker likes best.
+    """
 
     prompt: str
     num_images: int = DEFAULT_NUM_IMAGES
@@ -52,11 +58,16 @@ class GenerateRequest:
     guidance_scale: float | None = None
     style: str | None = None
     strict: bool = False
+    candidates: int | None = None
+    truncation: float = 1.0
 
 
 @dataclass(frozen=True)
 class InterpolateRequest:
-    """A path from (prompt_a, seed_a) to (prompt_b, seed_b) in `frames` even steps."""
+    """A path from (prompt_a, seed_a) to (prompt_b, seed_b) in `frames` pictures.
+
+    Their pacing is "even", so that each differs as much from the next, or "raw": even steps of the mixture.
+    """
 
     prompt_a: str
     prompt_b: str
@@ -66,20 +77,36 @@ class InterpolateRequest:
     num_inference_steps: int | None = None
     guidance_scale: float | None = None
     style: str | None = None
+    pacing: str = "even"
+    truncation: float = 1.0
+
+
+@dataclass(frozen=True)
+class MixRequest:
+    """One picture of up to four prompts, each with its weight and its seed; weights are at least 0 and not all 0."""
+
+    prompts: Sequence[str]
+    weights: Sequence[float] | None = None
+    seeds: Sequence[int] | None = None
+    num_inference_steps: int | None = None
+    guidance_scale: float | None = None
+    style: str | None = None
+    truncation: float = 1.0
 
 
 @dataclass(frozen=True)
 class StepProgress:
-    """Picture `index` (from 0) has done `step` of `steps`."""
+    """Picture `index` (from 0) has done `step` of `steps`; with `candidates` above 0 it is one of so many candidates."""
 
     index: int
     step: int
     steps: int
+    candidates: int = 0
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A finished picture and everything needed to make it again."""
+    """A finished picture and everything needed to make it again; `score` is the ranker's, 0 to 1, where there is one."""
 
     image: Image.Image
     index: int
@@ -92,7 +119,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Frame:
-    """The `order`-th frame drawn; it stands at `index` of `total` on the path, at `position` in 0..1."""
+    """The `order`-th frame drawn; it stands at `index` of `total`, and the second prompt weighs `position` in it, 0..1."""
 
     order: int
     index: int
@@ -160,6 +187,15 @@ class Engine:
     @property
     def styles(self) -> tuple[str, ...]:
         return tuple(STYLES)
+
+    @property
+    def default_steps(self) -> tuple[int, int]:
+        """Default steps of a picture and of a frame of a path; of a model that is still on its way, the default model's."""
+        from dalle.hub import prior_class
+
+        if self._pipeline is not None:
+            return self._pipeline.prior.default_steps, self._pipeline.prior.default_path_steps
+        return STEPS[prior_class(self.model)]
 
     def load(self) -> None:
         """Loads the model; a second call does nothing.
@@ -261,17 +297,19 @@ class Engine:
         return pipeline.judge.score(clean, text.pooled[0].float().cpu().numpy())
 
     def _settings(
-        self, steps: int | None, guidance: float | None, default_steps: int = DEFAULT_STEPS
+        self, steps: int | None, guidance: float | None, truncation: float = 1.0, path: bool = False
     ) -> tuple[int, float]:
         from dalle.config import MAX_STEPS
         from dalle.pipeline import check_settings
 
-        steps = default_steps if steps is None else whole_number(steps, "Steps", 1, MAX_STEPS)
+        prior = self.wait(0).prior
+        usual = prior.default_path_steps if path else prior.default_steps
+        steps = usual if steps is None else whole_number(steps, "Steps", 1, MAX_STEPS)
         guidance = DEFAULT_GUIDANCE if guidance is None else guidance
-        check_settings(steps, guidance)
-        return (steps if self.wait(0).prior.kind == "flow" else 1), float(guidance)
+        check_settings(steps, guidance, truncation)
+        return (1 if prior.kind == "gaussian" else steps), float(guidance)
 
-    def _record(self, steps: int, guidance: float, style: str | None) -> dict[str, Any]:
+    def _record(self, steps: int, guidance: float, style: str | None, truncation: float) -> dict[str, Any]:
         from dalle import __version__
         from dalle.pipeline import library_versions
 
@@ -279,6 +317,7 @@ class Engine:
             "num_inference_steps": steps,
             "guidance_scale": guidance,
             "style": style,
+            "truncation": truncation,
             "model": self.model,
             "revision": self._revision,
             "dalle": __version__,
@@ -301,16 +340,22 @@ class Engine:
                 return
             yield latents
 
-    def _picture(self, latents: Tensor) -> Image.Image:
-        from dalle.images import to_pil
-
+    def _decode(self, latents: Tensor) -> Tensor:
         with self._turn:
-            return to_pil(self.wait(0).decode_latents(latents).cpu())[0]
+            return self.wait(0).decode_latents(latents).cpu()
+
+    def _score(self, pixels: Tensor, text: TextFeatures) -> float | None:
+        """How well the ranker finds a decoded picture (1, 4, H, W) to fit the text; None without a ranker."""
+        ranker = self.wait(0).ranker
+        if ranker is None:
+            return None
+        with self._turn:
+            return float(ranker.agreement(pixels, text))
 
     def generate(
         self, request: GenerateRequest, cancel: threading.Event | None = None
     ) -> Iterator[StepProgress | Picture]:
-        """Draws the pictures of a request one by one. The request is checked before this returns.
+        """Draws pictures one by one, or the best of several candidates. The request is checked before this returns.
 
         Raises:
             PromptError, SettingError, NotReadyError: bad input, or no model yet.
@@ -319,7 +364,12 @@ class Engine:
         """
         pipeline = self.wait(0)
         count = whole_number(request.num_images, "The number of pictures", 1, MAX_IMAGES)
-        steps, guidance = self._settings(request.num_inference_steps, request.guidance_scale)
+        candidates = 0
+        if request.candidates is not None:
+            candidates = whole_number(request.candidates, "The number of candidates", 1, MAX_CANDIDATES)
+        if candidates > count and pipeline.ranker is None:
+            raise SettingError(f"{self.model} has no ranker to choose among candidates: draw without, or choose another model.")
+        steps, guidance = self._settings(request.num_inference_steps, request.guidance_scale, request.truncation)
         seed = seed_or_random(request.seed)
         with self._turn:
             text = pipeline.encode_prompt(request.prompt, request.style)
@@ -327,78 +377,171 @@ class Engine:
             judgement = self.judge(request.prompt, request.style)
             if judgement.refused:
                 raise RefusedError(f"Not drawn, since strict mode is on: {judgement.reason}", judgement)
-        settings = self._record(steps, guidance, request.style)
-        return self._generate(request, text, count, seed, steps, guidance, settings, cancel)
+        wish = Drawing(request.prompt, text, steps, guidance, request.truncation, request.style)
+        if candidates > count:
+            return self._best(wish, count, candidates, seed, cancel)
+        return self._generate(wish, count, seed, cancel)
 
     def _generate(
-        self,
-        request: GenerateRequest,
-        text: TextFeatures,
-        count: int,
-        seed: int,
-        steps: int,
-        guidance: float,
-        settings: dict[str, Any],
-        cancel: threading.Event | None,
+        self, wish: Drawing, count: int, seed: int, cancel: threading.Event | None
     ) -> Iterator[StepProgress | Picture]:
-        import torch
-
-        from dalle.sampling import draw_noise
-
         for index in range(count):
             began = time.perf_counter()
             own_seed = (seed + index) % (MAX_SEED + 1)
-            noise = draw_noise([torch.Generator().manual_seed(own_seed)])
+            noise = self._noise([own_seed], wish.truncation)
             clean = noise
-            for step, clean in enumerate(self._draw(noise, text, steps, guidance, cancel), 1):  # noqa: B007
-                yield StepProgress(index, step, steps)
-            image = self._picture(clean)
-            seconds = time.perf_counter() - began
-            yield Picture(image, index, request.prompt, own_seed, seconds, None, settings | {"seed": own_seed})
+            for step, clean in enumerate(self._draw(noise, wish.text, wish.steps, wish.guidance, cancel), 1):  # noqa: B007
+                yield StepProgress(index, step, wish.steps)
+            yield self._finished_picture(wish, clean, index, own_seed, began)
+
+    def _best(
+        self, wish: Drawing, count: int, candidates: int, seed: int, cancel: threading.Event | None
+    ) -> Iterator[StepProgress | Picture]:
+        """Draws candidates, several at a time, and then yields those with the highest scores, best first."""
+        found: list[Picture] = []
+        for first in range(0, candidates, BATCH):
+            began = time.perf_counter()
+            seeds = [(seed + index) % (MAX_SEED + 1) for index in range(first, min(first + BATCH, candidates))]
+            noise = self._noise(seeds, wish.truncation)
+            clean = noise
+            drawing = self._draw(noise, wish.text.repeat(len(seeds)), wish.steps, wish.guidance, cancel)
+            for step, clean in enumerate(drawing, 1):  # noqa: B007
+                yield StepProgress(first, step, wish.steps, candidates)
+            share = (time.perf_counter() - began) / len(seeds)
+            for row, own_seed in enumerate(seeds):
+                if cancel is not None and cancel.is_set():
+                    raise Cancelled("Stopped.")
+                found.append(self._finished_picture(wish, clean[row : row + 1], 0, own_seed, time.perf_counter() - share))
+        best = sorted(found, key=lambda picture: -(picture.score or 0.0))[:count]  # equals keep the order of their seeds
+        for place, picture in enumerate(best):
+            yield replace(picture, index=place, settings=picture.settings | {"candidates": candidates})
+
+    def _noise(self, seeds: Sequence[int], truncation: float) -> Tensor:
+        import torch
+
+        from dalle.sampling import draw_noise, truncate
+
+        return truncate(draw_noise([torch.Generator().manual_seed(seed) for seed in seeds]), truncation)
+
+    def _finished_picture(self, wish: Drawing, latents: Tensor, index: int, seed: int, began: float) -> Picture:
+        from dalle.images import to_pil
+
+        pixels = self._decode(latents)
+        score = self._score(pixels, wish.text)
+        settings = self._record(wish.steps, wish.guidance, wish.style, wish.truncation) | {"seed": seed}
+        return Picture(to_pil(pixels)[0], index, wish.prompt, seed, time.perf_counter() - began, score, settings)
 
     def interpolate(self, request: InterpolateRequest, cancel: threading.Event | None = None) -> Iterator[Frame]:
         """Draws the frames of a path coarse to fine. The request is checked before this returns; raises as `generate`."""
-        pipeline = self.wait(0)
         frames = whole_number(request.frames, "The number of frames", 2, MAX_FRAMES)
-        steps, guidance = self._settings(request.num_inference_steps, request.guidance_scale, DEFAULT_PATH_STEPS)
+        if request.pacing not in ("even", "raw"):
+            raise SettingError(f"Unknown pacing {request.pacing!r}: choose even or raw.")
+        given = request.num_inference_steps, request.guidance_scale, request.truncation
+        steps, guidance = self._settings(*given, path=True)
         request = with_seeds(request)
-        seeds = request.seed_a, request.seed_b
-        ends = []
-        for which, prompt in (("first", request.prompt_a), ("second", request.prompt_b)):
+        ends = self._encode_all((request.prompt_a, request.prompt_b), request.style, ("first", "second"))
+        noises = [self._noise([seed], request.truncation) for seed in (request.seed_a, request.seed_b)]
+        return self._interpolate(ends, noises, frames, steps, guidance, request.pacing, cancel)
+
+    def _encode_all(self, prompts: Sequence[str], style: str | None, names: Sequence[str]) -> list[TextFeatures]:
+        """Features of several prompts; an error says which of them it is about."""
+        found = []
+        for which, prompt in zip(names, prompts, strict=True):
             with self._turn:
                 try:
-                    ends.append(pipeline.encode_prompt(prompt, request.style))
+                    found.append(self.wait(0).encode_prompt(prompt, style))
                 except PromptError as error:
-                    raise PromptError(f"The {which} of the two prompts: {error}") from error
-        return self._interpolate(ends, seeds, frames, steps, guidance, cancel)
+                    count = ("one", "two", "three", "four")[len(prompts) - 1]
+                    raise PromptError(f"The {which} of the {count} prompts: {error}") from error
+        return found
 
     def path_metadata(self, request: InterpolateRequest) -> dict[str, str]:
         """The text that goes into the file of a path whose request has seeds, so that it can be made again."""
-        steps, guidance = self._settings(request.num_inference_steps, request.guidance_scale, DEFAULT_PATH_STEPS)
-        settings = self._record(steps, guidance, request.style) | {"frames": request.frames}
-        return path_metadata(request, settings)
+        steps, guidance = self._settings(request.num_inference_steps, request.guidance_scale, request.truncation, path=True)
+        settings = self._record(steps, guidance, request.style, request.truncation)
+        return path_metadata(request, settings | {"frames": request.frames, "pacing": request.pacing})
 
     def _interpolate(
         self,
         ends: list[TextFeatures],
-        seeds: tuple[int, int],
+        noises: list[Tensor],
         frames: int,
         steps: int,
         guidance: float,
+        pacing: str,
         cancel: threading.Event | None,
     ) -> Iterator[Frame]:
         import torch
 
-        from dalle.interpolation import coarse_to_fine, mix_noise, mix_text
-        from dalle.sampling import draw_noise
+        from dalle.images import to_pil
+        from dalle.interpolation import coarse_to_fine, mix_noise, mix_text, pace
+        from dalle.text import TextFeatures
 
-        noises = [draw_noise([torch.Generator().manual_seed(seed)]) for seed in seeds]
-        for order, index in enumerate(coarse_to_fine(frames)):
-            position = index / (frames - 1)
-            weights = (1 - position, position)
-            noise = mix_noise(noises, weights)
-            *_, latents = self._draw(noise, mix_text(ends, weights), steps, guidance, cancel)
-            yield Frame(order, index, position, self._picture(latents), frames)
+        def latents_at(positions: Sequence[float], steps: int) -> Tensor:
+            found = []
+            for first in range(0, len(positions), BATCH):
+                weights = [(1 - position, position) for position in positions[first : first + BATCH]]
+                noise = torch.cat([mix_noise(noises, pair) for pair in weights])
+                text = TextFeatures.stack([mix_text(ends, pair) for pair in weights])
+                *_, latents = self._draw(noise, text, steps, guidance, cancel)
+                found.append(latents)
+            return torch.cat(found)
+
+        positions = [index / (frames - 1) for index in range(frames)]
+        if pacing == "even":
+            positions = pace(lambda wanted: latents_at(wanted, 1), frames)
+        order = list(coarse_to_fine(frames))
+        # The first level, both ends and three between, comes as one batch; then what follows, a few at a time.
+        groups = [order[:5], *(order[first : first + BATCH] for first in range(5, frames, BATCH))]
+        drawn = 0
+        for group in groups:
+            latents = latents_at([positions[index] for index in group], steps)
+            for row, index in enumerate(group):
+                if cancel is not None and cancel.is_set():
+                    raise Cancelled("Stopped.")
+                yield Frame(drawn, index, positions[index], to_pil(self._decode(latents[row : row + 1]))[0], frames)
+                drawn += 1
+
+    def mix(self, request: MixRequest, cancel: threading.Event | None = None) -> Picture:
+        """One picture of several prompts. Weights count relative to each other; raises as `generate`."""
+        from dalle.interpolation import mix_noise, mix_text
+
+        began = time.perf_counter()
+        prompts, weights = list(request.prompts), list(request.weights or [1.0] * len(request.prompts))
+        if not 1 <= len(prompts) <= MAX_MIXED:
+            raise SettingError(f"Mix between 1 and {MAX_MIXED} prompts, not {len(prompts)}.")
+        seeds = [None] * len(prompts) if request.seeds is None else list(request.seeds)
+        if not len(weights) == len(seeds) == len(prompts):
+            raise SettingError(f"{len(prompts)} prompts need as many weights and seeds.")
+        for weight in weights:
+            if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= 1e6:
+                raise SettingError(f"A weight must be a number of at least 0, not {weight!r}.")
+        total = float(sum(weights))
+        if not total > 0:
+            raise SettingError("Give at least one prompt a weight above 0.")
+        seeds = [seed_or_random(seed) for seed in seeds]
+        steps, guidance = self._settings(request.num_inference_steps, request.guidance_scale, request.truncation)
+        names = [("first", "second", "third", "fourth")[place] for place in range(len(prompts))]
+        texts = self._encode_all(prompts, request.style, names)
+        shares = [weight / total for weight in weights]
+        text = mix_text(texts, shares)
+        noise = mix_noise([self._noise([seed], request.truncation) for seed in seeds], shares)
+        *_, latents = self._draw(noise, text, steps, guidance, cancel)
+        wish = Drawing(" | ".join(prompts), text, steps, guidance, request.truncation, request.style)
+        picture = self._finished_picture(wish, latents, 0, seeds[0], began)
+        return replace(picture, settings=picture.settings | {"prompts": prompts, "weights": shares, "seeds": seeds})
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A checked request for pictures of one text."""
+
+    prompt: str
+    text: TextFeatures
+    steps: int
+    guidance: float
+    truncation: float
+    style: str | None
 
 
 def picture_metadata(picture: Picture) -> dict[str, str]:

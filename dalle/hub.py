@@ -8,9 +8,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from dalle.config import SCHEMA_VERSION, CheckpointError
+from dalle.config import SCHEMA_VERSION, STEPS, CheckpointError
 
 COMPONENTS = ("vae", "prior")
+OPTIONAL_COMPONENTS = ("ranker",)
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 ALLOWED_FILES = ["*.json", "*.safetensors", "*.txt", "*.md"]
 """What is fetched from the Hub: never pickles, never code."""
@@ -68,6 +69,15 @@ def read_json(path: Path) -> dict[str, Any]:
     return data
 
 
+def prior_class(model: str) -> str:
+    """Name of the class of a local checkpoint's prior; of one that is not here, or can't be read, the one that stage 3 makes."""
+    try:
+        name = read_json(Path(model).expanduser() / "prior" / "config.json").get("_class_name")
+    except CheckpointError:
+        name = None
+    return name if name in STEPS else "FlowMapPrior"
+
+
 def check_weights(path: Path) -> None:
     """Compares a safetensors file's length with what its header promises: a truncated download is named as such."""
     try:
@@ -91,9 +101,15 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
+def present_components(folder: Path) -> list[str]:
+    """The networks that a checkpoint has: those it must have, and what else is there."""
+    return [*COMPONENTS, *(name for name in OPTIONAL_COMPONENTS if (folder / name).is_dir())]
+
+
 def revision(folder: Path) -> str:
     """Short hash of a checkpoint's weights, 12 hexadecimal digits."""
-    return hashlib.sha256("".join(sha256(folder / component / WEIGHTS) for component in COMPONENTS).encode()).hexdigest()[:12]
+    hashes = [sha256(folder / component / WEIGHTS) for component in present_components(folder)]
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()[:12]
 
 
 def check(folder: Path) -> dict[str, Any]:
@@ -113,7 +129,7 @@ def check(folder: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{folder} has checkpoint layout {version}, this program reads {SCHEMA_VERSION}: update the older of the two."
         )
-    for component in COMPONENTS:
+    for component in present_components(folder):
         read_json(folder / component / "config.json")
         check_weights(folder / component / WEIGHTS)
         if sha256(folder / component / WEIGHTS) != (index.get("weights_sha256") or {}).get(component):

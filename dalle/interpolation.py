@@ -1,9 +1,10 @@
-"""Paths through the latent space: mixtures of noise and of text, and the order in which frames are drawn."""
+"""Paths through the latent space: mixtures of noise and of text, even pacing, and the order in which frames are drawn."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -75,3 +76,48 @@ def coarse_to_fine(frames: int) -> Iterator[int]:
                 seen.add(index)
                 yield index
         parts *= 2
+
+
+def even_positions(positions: Sequence[float], gaps: Sequence[float], frames: int) -> list[float]:
+    """Positions of `frames` pictures that are equally far from each other along a path that was measured at `positions`.
+
+    Args:
+        positions: rising, from 0 to 1.
+        gaps: distance between the pictures at neighbouring positions, one fewer.
+    """
+    length = np.concatenate([[0.0], np.cumsum(np.asarray(gaps, dtype=np.float64))])
+    if not length[-1] > 0:
+        return np.linspace(0, 1, frames).tolist()
+    # A little of the raw pace keeps the map invertible where pictures do not change at all.
+    length = length / length[-1] + 1e-3 * np.asarray(positions)
+    found = np.interp(np.linspace(0, length[-1], frames), length, positions)
+    found[0], found[-1] = 0.0, 1.0
+    return found.tolist()
+
+
+def pace(latents_at: Callable[[list[float]], Tensor], frames: int, measured: int = 33, refined: int = 16) -> list[float]:
+    """Positions at which the pictures of a path change evenly.
+
+    The path is sampled at `measured` even positions, then twice more where it changes fastest: where the picture turns from one
+    thing into another, the distance between two samples says nothing of where between them it happened.
+
+    Args:
+        latents_at: positions -> latents (N, C, S, S), cheap estimates of what will be drawn there.
+        frames: how many positions are wanted; the first is 0 and the last is 1.
+    """
+    positions = np.linspace(0, 1, measured).tolist()
+    latents = latents_at(positions).float()
+    for _ in range(2):
+        gaps = (latents[1:] - latents[:-1]).flatten(1).norm(dim=1).tolist()
+        usual = sum(gaps) / max(1, frames - 1)
+        wide = sorted(range(len(gaps)), key=lambda place: -gaps[place])[:refined]
+        wide = sorted(place for place in wide if gaps[place] > usual)
+        if not wide:
+            break
+        between = [(positions[place] + positions[place + 1]) / 2 for place in wide]
+        more = latents_at(between).float()
+        order = np.argsort([*positions, *between], kind="stable").tolist()
+        positions = [[*positions, *between][index] for index in order]
+        latents = torch.cat([latents, more])[order]
+    gaps = (latents[1:] - latents[:-1]).flatten(1).norm(dim=1).tolist()
+    return even_positions(positions, gaps, frames)

@@ -19,19 +19,20 @@ from torch import Tensor
 from dalle import hub
 from dalle.config import (
     DEFAULT_GUIDANCE,
-    DEFAULT_STEPS,
     LATENT_CHANNELS,
     LATENT_SIZE,
     MAX_GUIDANCE,
     MAX_STEPS,
+    MIN_TRUNCATION,
     SCHEMA_VERSION,
     STYLES,
     CheckpointError,
     SettingError,
 )
 from dalle.judge import Judge
-from dalle.prior import FlowPrior, GaussianPrior
-from dalle.sampling import draw_noise, times
+from dalle.prior import Prior
+from dalle.ranking import Ranker
+from dalle.sampling import draw_noise, times, truncate
 from dalle.text import TextEncoder, TextFeatures, clean_prompt
 from dalle.vae import DalleVAE
 
@@ -62,7 +63,7 @@ def with_style(prompt: str, style: str | None) -> str:
     return f"{prompt}, {STYLES[style]}"
 
 
-def check_settings(num_inference_steps: int, guidance_scale: float) -> None:
+def check_settings(num_inference_steps: int, guidance_scale: float, truncation: float = 1.0) -> None:
     """Raises SettingError where a number is out of its range (a bool or a string is none)."""
     if isinstance(num_inference_steps, bool) or not isinstance(num_inference_steps, int):
         raise SettingError("num_inference_steps must be a whole number.")
@@ -72,6 +73,10 @@ def check_settings(num_inference_steps: int, guidance_scale: float) -> None:
         raise SettingError("guidance_scale must be a number.")
     if not 0 <= guidance_scale <= MAX_GUIDANCE:
         raise SettingError(f"guidance_scale must lie between 0 and {MAX_GUIDANCE:g}, not {guidance_scale}.")
+    if isinstance(truncation, bool) or not isinstance(truncation, int | float):
+        raise SettingError("truncation must be a number.")
+    if not MIN_TRUNCATION <= truncation <= 1:
+        raise SettingError(f"truncation must lie between {MIN_TRUNCATION:g} and 1, not {truncation}.")
 
 
 class DallePipeline(DiffusionPipeline):
@@ -81,21 +86,22 @@ class DallePipeline(DiffusionPipeline):
     is loaded by its name.
     """
 
-    _optional_components = ["text_encoder", "tokenizer"]  # noqa: RUF012 (diffusers reads a plain list)
+    _optional_components = ["text_encoder", "tokenizer", "ranker"]  # noqa: RUF012 (diffusers reads a plain list)
 
     def __init__(
         self,
         vae: DalleVAE,
-        prior: FlowPrior | GaussianPrior,
+        prior: Prior,
         text_encoder: Any = None,
         tokenizer: Any = None,
+        ranker: Ranker | None = None,
         text_encoder_name: str = "minilm",
         schema_version: int = SCHEMA_VERSION,
         made_with: dict[str, str] | None = None,
         weights_sha256: dict[str, str] | None = None,
     ) -> None:
         super().__init__()
-        self.register_modules(vae=vae, prior=prior, text_encoder=text_encoder, tokenizer=tokenizer)
+        self.register_modules(vae=vae, prior=prior, text_encoder=text_encoder, tokenizer=tokenizer, ranker=ranker)
         self.register_to_config(
             text_encoder_name=text_encoder_name,
             schema_version=schema_version,
@@ -144,7 +150,7 @@ class DallePipeline(DiffusionPipeline):
         try:
             super().save_pretrained(save_directory, **kwargs)
             folder = Path(save_directory)
-            weights = {name: folder / name / hub.WEIGHTS for name in hub.COMPONENTS}
+            weights = {name: folder / name / hub.WEIGHTS for name in hub.present_components(folder)}
             if all(path.exists() for path in weights.values()):  # not so for a variant or in shards
                 self.register_to_config(weights_sha256={name: hub.sha256(path) for name, path in weights.items()})
                 self.save_config(save_directory)
@@ -186,8 +192,9 @@ class DallePipeline(DiffusionPipeline):
         prompt: str | Sequence[str],
         *,
         num_images_per_prompt: int = 1,
-        num_inference_steps: int = DEFAULT_STEPS,
+        num_inference_steps: int | None = None,
         guidance_scale: float = DEFAULT_GUIDANCE,
+        truncation: float = 1.0,
         style: str | None = None,
         generator: Generators = None,
         latents: Tensor | None = None,
@@ -200,8 +207,10 @@ class DallePipeline(DiffusionPipeline):
         Args:
             prompt: one or several descriptions, in English.
             num_images_per_prompt: pictures for each of them.
-            num_inference_steps: 1 to 100; the Gaussian prior always takes one.
-            guidance_scale: weight of the text, 0 to 15; 1 is no guidance and half the work.
+            num_inference_steps: 1 to 100; if not given, what the prior was made for: 4 for a flow map, 16 for a flow. The Gaussian
+                prior always takes one.
+            guidance_scale: weight of the text, 0 to 10; for a flow 1 is no guidance and half the work.
+            truncation: spread of the noise that is drawn, 0.1 to 1; a smaller one gives more typical, less varied pictures.
             style: a key of `dalle.config.STYLES`.
             generator: one, or one a picture: a picture of a list is the picture made alone with that generator.
             latents: the noise to start from, (B, 8, 16, 16), instead of generators.
@@ -213,7 +222,9 @@ class DallePipeline(DiffusionPipeline):
         """
         from dalle.images import to_pil
 
-        check_settings(num_inference_steps, guidance_scale)
+        if num_inference_steps is None:
+            num_inference_steps = self.prior.default_steps
+        check_settings(num_inference_steps, guidance_scale, truncation)
         if isinstance(num_images_per_prompt, bool) or not isinstance(num_images_per_prompt, int) or num_images_per_prompt < 1:
             raise SettingError("num_images_per_prompt must be a whole number of at least 1.")
         if output_type not in ("pil", "np", "pt", "latent"):
@@ -227,13 +238,13 @@ class DallePipeline(DiffusionPipeline):
                 generators = list(generator)
             if len(generators) != count:
                 raise SettingError(f"{len(generators)} generators for {count} pictures: pass one, or one a picture.")
-            latents = draw_noise(generators, self.device)
+            latents = truncate(draw_noise(generators, self.device), truncation)
         elif tuple(latents.shape) != (count, LATENT_CHANNELS, LATENT_SIZE, LATENT_SIZE):
             raise SettingError(
                 f"latents must be ({count}, {LATENT_CHANNELS}, {LATENT_SIZE}, {LATENT_SIZE}), not {tuple(latents.shape)}."
             )
         clean = latents
-        steps = num_inference_steps if self.prior.kind == "flow" else 1
+        steps = 1 if self.prior.kind == "gaussian" else num_inference_steps
         ends = times(steps)[1:]
         with self.progress_bar(total=steps) as bar:
             for step, clean in enumerate(self.trajectory(latents, text, num_inference_steps, guidance_scale)):

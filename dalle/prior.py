@@ -1,9 +1,9 @@
 """Stage 2, text and noise -> latent: the networks, forward only.
 
 `FlowPrior` predicts the velocity of a straight path from data to noise (flow matching, Lipman et al. 2022, arXiv:2210.02747;
-Liu et al. 2022, arXiv:2209.03003): x_t = (1 - t) x_0 + t e, v = e - x_0, so t = 1 is noise. `GaussianPrior` is the
-textbook's prior, text -> mean and log-variance -> sample, in one step. Both have the same trunk and the same `trajectory`;
-the config chooses.
+Liu et al. 2022, arXiv:2209.03003): x_t = (1 - t) x_0 + t e, v = e - x_0, so t = 1 is noise. `FlowMapPrior` predicts the average
+velocity of the guided flow from one time to another, so that a few steps, or one, do the work of many. `GaussianPrior` is the
+textbook's prior, text -> mean and log-variance -> sample. All have the same trunk and the same `trajectory`; the config chooses.
 """
 
 from __future__ import annotations
@@ -17,7 +17,16 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-from dalle.config import LATENT_CHANNELS, LATENT_SIZE, MAX_PROMPT_TOKENS, NULL_TOKENS, TEXT_DIM, PriorConfig
+from dalle.config import (
+    LATENT_CHANNELS,
+    LATENT_SIZE,
+    MAX_GUIDANCE,
+    MAX_PROMPT_TOKENS,
+    NULL_TOKENS,
+    STEPS,
+    TEXT_DIM,
+    PriorConfig,
+)
 from dalle.sampling import euler_steps, guided
 from dalle.text import TextFeatures
 
@@ -137,9 +146,11 @@ class Trunk(nn.Module):
         out_channels: int,
         size: int,
         null_tokens: int,
+        flow_map: bool = False,
     ) -> None:
         super().__init__()
         self.patch, self.width, self.side = patch, width, size // patch
+        self.early = round(depth * 2 / 3)
         self.adapter = TextAdapter(text_dim, width, null_tokens)
         self.embed = nn.Linear(channels * patch**2, width)
         self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
@@ -148,6 +159,10 @@ class Trunk(nn.Module):
         self.norm = RMSNorm(width, elementwise_affine=False, eps=1e-6)
         self.final_modulation = nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, out_channels * patch**2)
+        if flow_map:
+            self.guidance = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+            nn.init.zeros_(self.guidance[-1].weight)
+            nn.init.zeros_(self.guidance[-1].bias)
         self.register_buffer("rotary", rotary_table(self.side, width // heads), persistent=False)
         for layer in (self.modulation, self.final_modulation, self.out):
             nn.init.zeros_(layer.weight)
@@ -158,16 +173,38 @@ class Trunk(nn.Module):
                 block.proj.weight.mul_((2 * depth) ** -0.5)
                 block.down.weight.mul_((2 * depth) ** -0.5)
 
-    def forward(self, z: Tensor, t: Tensor, text: TextFeatures, drop: Tensor | None = None) -> Tensor:
-        """z (B, C, S, S), t (B,) -> (B, out_channels, S, S)."""
+    def _condition(self, t: Tensor, pooled: Tensor, guidance: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Time, pooled text and guidance weight -> condition (B, width), modulation of the blocks (B, 6, width)."""
+        told = self.time(timestep_embedding(t, self.width).to(pooled.dtype)) + pooled
+        if guidance is not None:
+            told = told + self.guidance(timestep_embedding(guidance / MAX_GUIDANCE, self.width).to(pooled.dtype))
+        condition = F.silu(told)
+        return condition, self.modulation(condition).unflatten(-1, (6, self.width))
+
+    def forward(
+        self,
+        z: Tensor,
+        t: Tensor,
+        text: TextFeatures,
+        drop: Tensor | None = None,
+        r: Tensor | None = None,
+        guidance: Tensor | None = None,
+    ) -> Tensor:
+        """z (B, C, S, S), t (B,) -> (B, out_channels, S, S).
+
+        Args:
+            r: time (B,) where a flow map's step ends: the last third of the blocks sees it in place of t.
+            guidance: weight (B,) of the guidance that a flow map has inside.
+        """
         dtype = self.embed.weight.dtype
         tokens, bias, pooled = self.adapter(text, drop)
         x = F.pixel_unshuffle(z.to(dtype), self.patch).flatten(2).transpose(1, 2)  # (B, N, C p^2)
         x = self.embed(x)
-        condition = F.silu(self.time(timestep_embedding(t, self.width).to(dtype)) + pooled)
-        shared = self.modulation(condition).unflatten(-1, (6, self.width))
+        condition, shared = self._condition(t, pooled, guidance)
         bias = F.pad(bias, (x.shape[1], 0))[:, None, None]
-        for block in self.blocks:
+        for depth, block in enumerate(self.blocks):
+            if r is not None and depth == self.early:
+                condition, shared = self._condition(r, pooled, guidance)
             x = block(x, tokens, bias, shared, self.rotary)
         shift, scale = self.final_modulation(condition).unsqueeze(1).chunk(2, dim=-1)
         x = self.out(self.norm(x) * (1 + scale) + shift)
@@ -178,6 +215,7 @@ class FlowPrior(ModelMixin, ConfigMixin):
     """Velocity field of the flow from noise (t = 1) to latents (t = 0), given text."""
 
     kind = "flow"
+    default_steps, default_path_steps = STEPS["FlowPrior"]
 
     @register_to_config
     def __init__(
@@ -207,10 +245,61 @@ class FlowPrior(ModelMixin, ConfigMixin):
         return euler_steps(guided(self, text, guidance_scale), noise, num_inference_steps)
 
 
+class FlowMapPrior(ModelMixin, ConfigMixin):
+    """Average velocity of the guided flow between two times: u(z_t, t, r) with z_r = z_t - (t - r) u.
+
+    A decoupled flow map (Lee et al. 2025, arXiv:2510.24474): the first two thirds of the blocks see t, the rest sees r, and the
+    weights are those of a flow prior to start from. The guidance weight is one of its inputs (Meng et al. 2022, arXiv:2210.03142),
+    so a step is one evaluation.
+    """
+
+    kind = "flowmap"
+    default_steps, default_path_steps = STEPS["FlowMapPrior"]
+
+    @register_to_config
+    def __init__(
+        self,
+        width: int = PriorConfig.width,
+        depth: int = PriorConfig.depth,
+        heads: int = PriorConfig.heads,
+        patch: int = PriorConfig.patch,
+        text_dim: int = TEXT_DIM,
+        latent_channels: int = LATENT_CHANNELS,
+        latent_size: int = LATENT_SIZE,
+        null_tokens: int = NULL_TOKENS,
+    ) -> None:
+        super().__init__()
+        self.trunk = Trunk(
+            width, depth, heads, patch, text_dim, latent_channels, latent_channels, latent_size, null_tokens, flow_map=True
+        )
+
+    @classmethod
+    def from_flow(cls, flow: FlowPrior) -> FlowMapPrior:
+        """A flow map that does what the flow does, without guidance, wherever r = t; its guidance has no effect yet."""
+        made = cls(**{name: flow.config[name] for name in PRIOR_SETTINGS})
+        made.load_state_dict(made.state_dict() | flow.state_dict())
+        return made.to(flow.dtype)
+
+    def forward(self, z: Tensor, t: Tensor, r: Tensor, text: TextFeatures, guidance: Tensor) -> Tensor:
+        """Latents (B, C, S, S) at times t (B,), times r (B,) <= t, guidance weights (B,) -> average velocities (B, C, S, S)."""
+        return self.trunk(z, t, text, r=r, guidance=guidance)
+
+    def trajectory(
+        self, noise: Tensor, text: TextFeatures, num_inference_steps: int, guidance_scale: float
+    ) -> Iterator[Tensor]:
+        """Yields an estimate of the clean latent after each step; the last one is the sample."""
+
+        def velocity(z: Tensor, t: float, r: float) -> Tensor:
+            return self(z, *(z.new_full((len(z),), value) for value in (t, r)), text, z.new_full((len(z),), guidance_scale))
+
+        return euler_steps(velocity, noise, num_inference_steps)
+
+
 class GaussianPrior(ModelMixin, ConfigMixin):
     """Text -> mean and log-variance of the latent, then a reparameterised sample: one step, no guidance."""
 
     kind = "gaussian"
+    default_steps, default_path_steps = STEPS["GaussianPrior"]
 
     @register_to_config
     def __init__(
@@ -245,18 +334,13 @@ class GaussianPrior(ModelMixin, ConfigMixin):
         yield mean + (0.5 * logvar).exp() * noise.to(mean)
 
 
-PRIORS: dict[str, type[FlowPrior] | type[GaussianPrior]] = {"flow": FlowPrior, "gaussian": GaussianPrior}
+Prior = FlowPrior | FlowMapPrior | GaussianPrior
+
+PRIORS: dict[str, type[Prior]] = {cls.kind: cls for cls in (FlowPrior, FlowMapPrior, GaussianPrior)}
+
+PRIOR_SETTINGS = ("width", "depth", "heads", "patch", "text_dim", "latent_channels", "latent_size", "null_tokens")
 
 
-def build_prior(config: PriorConfig) -> FlowPrior | GaussianPrior:
+def build_prior(config: PriorConfig) -> Prior:
     """The prior that `config.kind` names, with fresh weights."""
-    return PRIORS[config.kind](
-        width=config.width,
-        depth=config.depth,
-        heads=config.heads,
-        patch=config.patch,
-        text_dim=config.text_dim,
-        latent_channels=config.latent_channels,
-        latent_size=config.latent_size,
-        null_tokens=config.null_tokens,
-    )
+    return PRIORS[config.kind](**{name: getattr(config, name) for name in PRIOR_SETTINGS})

@@ -17,13 +17,14 @@ the first step on: with 0.7 its shapes ignore the text (docs/LOG.md)."""
 TIME_SHIFT = 3.0
 """What a picture shows is settled near t = 1 (docs/LOG.md), so more steps are spent there."""
 
-Velocity = Callable[[Tensor, float], Tensor]
+Velocity = Callable[[Tensor, float, float], Tensor]
+"""(z at time t, t, time r where the step ends) -> how fast z moves there; a flow's velocity at t does not depend on r."""
 
 
 def guided(network: Callable[..., Tensor], text: object, guidance_scale: float) -> Velocity:
     """Classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598): v = v_u + w (v_c - v_u); w = 1 costs one evaluation."""
 
-    def velocity(z: Tensor, t: float) -> Tensor:
+    def velocity(z: Tensor, t: float, r: float) -> Tensor:
         if guidance_scale == 1.0 or t > GUIDANCE_INTERVAL:
             return network(z, z.new_full((len(z),), t), text)
         both = text.repeat(2)
@@ -45,16 +46,17 @@ def times(num_inference_steps: int, shift: float = TIME_SHIFT) -> list[float]:
 
 
 def euler_steps(velocity: Velocity, noise: Tensor, num_inference_steps: int) -> Iterator[Tensor]:
-    """Euler steps from t = 1 to t = 0; yields the estimate of the clean latent, z - t v, after each step.
+    """Steps z - (t - r) v from t = 1 to t = 0; yields the estimate of the clean latent, z - t v, after each step.
 
-    The last estimate is the sample itself, since the last step ends at t = 0.
+    For a flow these are Euler's, and for a flow map, whose v is the average velocity from t to r, they are exact. The last estimate
+    is the sample itself, since the last step ends at t = 0.
     """
     z = noise
     grid = times(num_inference_steps)
-    for t, t_next in pairwise(grid):
-        v = velocity(z, t)
+    for t, r in pairwise(grid):
+        v = velocity(z, t, r)
         yield z - t * v
-        z = z - (t - t_next) * v
+        z = z - (t - r) * v
 
 
 def draw_noise(generators: Sequence[torch.Generator | None], device: torch.device | str = "cpu") -> Tensor:
@@ -62,3 +64,14 @@ def draw_noise(generators: Sequence[torch.Generator | None], device: torch.devic
     shape = (LATENT_CHANNELS, LATENT_SIZE, LATENT_SIZE)
     rows = [torch.randn(shape, generator=g, device=g.device if g is not None else "cpu").to(device) for g in generators]
     return torch.stack(rows)
+
+
+def truncate(noise: Tensor, truncation: float) -> Tensor:
+    """Noise with a smaller spread around its mean, 0: pictures that are more typical and less varied.
+
+    After the truncation of Brock et al. 2018, arXiv:1809.11096, as a factor.
+
+    Args:
+        truncation: factor on the spread, above 0 and at most 1; 1 leaves the noise as it is.
+    """
+    return noise if truncation == 1.0 else noise * truncation

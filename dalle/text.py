@@ -82,6 +82,18 @@ class TextFeatures:
     def __getitem__(self, rows: slice) -> TextFeatures:
         return self._each(lambda part: part[rows])
 
+    @staticmethod
+    def stack(parts: Sequence[TextFeatures]) -> TextFeatures:
+        """The rows of all parts as one batch, padded to the longest."""
+        longest = max(part.tokens.shape[1] for part in parts)
+
+        def padded(part: TextFeatures) -> tuple[Tensor, Tensor, Tensor]:
+            more = longest - part.tokens.shape[1]
+            return F.pad(part.tokens, (0, 0, 0, more)), F.pad(part.bias, (0, more), value=-torch.inf), F.pad(part.places, (0, more))
+
+        tokens, bias, places = (torch.cat(rows) for rows in zip(*map(padded, parts), strict=True))
+        return TextFeatures(tokens, bias, torch.cat([part.pooled for part in parts]), places)
+
     def repeat(self, times: int) -> TextFeatures:
         """Each row `times` times, copies side by side."""
         return self._each(lambda part: part.repeat_interleave(times, dim=0))

@@ -38,17 +38,19 @@ def tiny_pipeline(encoder):
     from dalle.judge import Judge
     from dalle.pipeline import DallePipeline
     from dalle.prior import build_prior
+    from dalle.ranking import build_ranker
     from dalle.vae import build_vae
 
     torch.manual_seed(0)
     preset = PRESETS["tiny"]
     vae = build_vae(preset.vae)
     prior = build_prior(preset.prior)
+    ranker = build_ranker(preset.ranker)
     with torch.no_grad():
         for parameter in (*vae.parameters(), *prior.parameters()):
             if not parameter.any():
                 parameter.normal_(0, 0.05)
-    pipeline = DallePipeline(vae.eval(), prior.eval(), encoder.model, encoder.tokenizer)
+    pipeline = DallePipeline(vae.eval(), prior.eval(), encoder.model, encoder.tokenizer, ranker=ranker.eval())
     words = {word for caption in CAPTIONS for word in caption.split()}
     pipeline.judge = Judge.build(CAPTIONS, encoder.encode(CAPTIONS).pooled.numpy(), sorted(words))
     pipeline.set_progress_bar_config(disable=True)

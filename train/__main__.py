@@ -1,4 +1,4 @@
-"""`python -m train STAGE`: data, autoencoder, prior, evaluate."""
+"""`python -m train STAGE`: from drawings to a measured checkpoint."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ STAGES = {
     "data": ("train.data.cli", "fetch, render and split the drawings"),
     "autoencoder": ("train.autoencoder", "stage 1: the variational autoencoder, with its adversary"),
     "prior": ("train.prior", "stage 2: text and noise to latent"),
+    "distill": ("train.distill", "stage 3: few steps, or one, in place of many"),
+    "ranker": ("train.ranker", "which picture fits the text best"),
+    "classic": ("train.classic", "the textbook's text-conditioned DCGAN: the baseline"),
     "evaluator": ("train.evaluator", "the frozen evaluator, trained on real drawings only"),
     "assemble": ("train.assemble", "put the trained parts together as a checkpoint folder"),
     "evaluate": ("train.evaluate", "measure a checkpoint, one table"),
     "gallery": ("train.gallery", "the pictures of the docs: contact sheet, interpolations, reconstructions"),
 }
 
-RESUMABLE = ("autoencoder", "prior", "evaluator")
+RESUMABLE = ("autoencoder", "prior", "distill", "ranker", "classic", "evaluator")
 
 
 def usage() -> str:

@@ -16,6 +16,7 @@ from dalle.hub import WEIGHTS, check_weights, read_json
 from dalle.judge import Judge
 from dalle.pipeline import DallePipeline
 from dalle.prior import PRIORS
+from dalle.ranking import Ranker
 from dalle.text import TextEncoder
 from dalle.vae import DalleVAE
 from train.data import SceneComposer, SpriteStore
@@ -81,6 +82,7 @@ trained from scratch, in the open, by the package `train` of this repository.
 
 - `vae/`: variational autoencoder trained with an adversary, 256x256 RGBA to 16x16x8 latents.
 - `prior/`: transformer that carries noise and text to a latent by flow matching.
+- `ranker/`, where there is one: tells how well a picture fits a text, to put candidates in order.
 - `judge/`: the captions it knows, as quantised vectors, to tell before drawing how well a description can be drawn.
 - The text encoder, all-MiniLM-L6-v2 (Apache-2.0), is not copied here: it is loaded by name.
 
@@ -121,6 +123,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m train assemble", description=__doc__)
     parser.add_argument("--vae", type=Path, default=Path("runs/autoencoder/vae"))
     parser.add_argument("--prior", type=Path, default=Path("runs/prior/prior"))
+    parser.add_argument("--ranker", type=Path, default=Path("runs/ranker/ranker"), help="left out where there is none")
     parser.add_argument("--data", type=Path, default=Path("data/sprites"), help="for the judge's captions and the card")
     parser.add_argument("--out", type=Path, default=Path("checkpoints/default"))
     parser.add_argument("--text-encoder", default="minilm")
@@ -138,12 +141,21 @@ def main(argv: list[str]) -> int:
     prior = kinds[config["_class_name"]].from_pretrained(arguments.prior, dtype=torch.float16)
     vae = DalleVAE.from_pretrained(arguments.vae, dtype=torch.float16)
     check_fit(arguments.prior, arguments.vae, encoder)
-    pipeline = DallePipeline(vae, prior, encoder.model, encoder.tokenizer, text_encoder_name=arguments.text_encoder)
+    ranker = None
+    if (arguments.ranker / WEIGHTS).exists():
+        check_weights(arguments.ranker / WEIGHTS)
+        ranker = Ranker.from_pretrained(arguments.ranker, dtype=torch.float16)
+    else:
+        print(f"No ranker at {arguments.ranker}: the checkpoint will have none, and can't choose among candidates.")
+    pipeline = DallePipeline(
+        vae, prior, encoder.model, encoder.tokenizer, ranker=ranker, text_encoder_name=arguments.text_encoder
+    )
     pipeline.judge = build_judge(store, encoder)
     aside = arguments.out.with_name(arguments.out.name + ".tmp")
     shutil.rmtree(aside, ignore_errors=True)
     pipeline.save_pretrained(aside)
-    story = card(store, [arguments.vae.parent, arguments.prior.parent], arguments.hardware)
+    runs = [arguments.vae.parent, arguments.prior.parent, *([arguments.ranker.parent] if ranker is not None else [])]
+    story = card(store, runs, arguments.hardware)
     (aside / "README.md").write_text(story, encoding="utf-8")
     old = arguments.out.with_name(arguments.out.name + ".old")
     shutil.rmtree(old, ignore_errors=True)

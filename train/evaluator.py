@@ -17,13 +17,13 @@ from accelerate import Accelerator
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from dalle.config import TEXT_DIM, CheckpointError
 from dalle.hub import check_weights
 from dalle.text import TextEncoder
 from train.data import SpriteStore
 from train.data.captions import with_article
+from train.data.store import small_pictures
 from train.loop import Loop, RunConfig, add_run_arguments, make_accelerator, run_config, step_generator
 from train.losses import over
 
@@ -79,16 +79,6 @@ def load_evaluator(folder: Path) -> Evaluator:
         raise CheckpointError(f"The evaluator in {folder} can't be loaded: {error}") from error
 
 
-def small_pictures(store: SpriteStore, rows: list[int]) -> Tensor:
-    """Drawings at the evaluator's input size, uint8 premultiplied RGBA (N, 4, 64, 64)."""
-    parts = []
-    for begin in tqdm(range(0, len(rows), 256), desc="small drawings", disable=None):
-        chunk = torch.from_numpy(np.stack([store.pixels[row] for row in rows[begin : begin + 256]]))
-        chunk = F.interpolate(chunk.permute(0, 3, 1, 2).float(), size=(INPUT_SIZE, INPUT_SIZE), mode="area")
-        parts.append(chunk.round().to(torch.uint8))
-    return torch.cat(parts)
-
-
 class EvaluatorTask:
     averaged = "evaluator"
 
@@ -97,14 +87,14 @@ class EvaluatorTask:
     ) -> None:
         self.config, self.accelerator, self.out = config, accelerator, out
         self.rows = store.rows("train")
-        self.pixels = small_pictures(store, self.rows)
+        self.pixels = small_pictures(store, self.rows, INPUT_SIZE)
         labels = [store.records[row].label for row in self.rows]
         self.concepts, self.concept_of = np.unique(labels, return_inverse=True)
         texts = [with_article(label) for label in self.concepts.tolist()]
         self.pooled = torch.cat([encoder.encode(texts[i : i + 128]).pooled.cpu() for i in range(0, len(texts), 128)])
         self.by_concept = [np.flatnonzero(self.concept_of == c) for c in range(len(self.concepts))]
         val = store.rows("val")
-        self.val_x = evaluator_input(small_pictures(store, val).float() / 127.5 - 1)
+        self.val_x = evaluator_input(small_pictures(store, val, INPUT_SIZE).float() / 127.5 - 1)
         self.val_pooled = encoder.encode([with_article(store.records[row].label) for row in val]).pooled.cpu()
         self.val_names = [store.records[row].label for row in val]
         torch.manual_seed(config.seed)

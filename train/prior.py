@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -16,9 +17,10 @@ from accelerate import Accelerator
 from PIL import Image
 from torch import Tensor, nn
 
-from dalle.config import DEFAULT_GUIDANCE, DEFAULT_STEPS, PRESETS, CheckpointError, PriorConfig
+from dalle.config import DEFAULT_GUIDANCE, PRESETS, CheckpointError, PriorConfig
 from dalle.hardware import supports_bf16
-from dalle.prior import PRIORS, FlowPrior, GaussianPrior, build_prior
+from dalle.hub import WEIGHTS, read_json
+from dalle.prior import PRIORS, Prior, build_prior
 from dalle.sampling import draw_noise
 from dalle.text import TextEncoder, TextFeatures
 from dalle.vae import DalleVAE
@@ -106,49 +108,114 @@ def split_parameters(prior: nn.Module) -> tuple[list[nn.Parameter], list[nn.Para
     return matrices, others
 
 
-class PriorTask:
+@dataclass
+class Material:
+    """What a run on latents needs beside its network: scenes, held-out scenes, the frozen parts, and where the weights go."""
+
+    source: LatentCache | LiveLatents
+    validation: list[LatentBatch]
+    vae: DalleVAE
+    encoder: TextEncoder
+    config: RunConfig
+    accelerator: Accelerator
+    out: Path
+    trained_with: dict[str, str] = field(default_factory=dict)
+
+    def check(self, prior: Path) -> None:
+        """Raises CheckpointError where a trained prior belongs to another latent space or text encoder than these scenes."""
+        told = read_json(prior / TRAINED_WITH)
+        if told != self.trained_with:
+            raise CheckpointError(f"{prior} was trained with {told}, this run has {self.trained_with}: name its own --vae.")
+
+
+def load_prior(kind: type[Prior], folder: Path) -> Prior:
+    """Weights of a kind of prior, in full precision.
+
+    Raises:
+        CheckpointError: the folder holds none of that kind.
+    """
+    if (found := read_json(folder / "config.json").get("_class_name")) != kind.__name__:
+        raise CheckpointError(f"{folder} holds a {found}, and a {kind.__name__} is wanted.")
+    try:
+        return kind.from_pretrained(folder, dtype=torch.float32)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{folder} holds no {kind.__name__} that can be loaded ({type(error).__name__}).") from error
+
+
+class LatentTask:
+    """What the stages that train a prior share: optimisers, sample grid, export."""
+
     averaged = "prior"
 
+    def __init__(self, material: Material) -> None:
+        self.source, self.validation, self.vae = material.source, material.validation, material.vae
+        self.config, self.accelerator, self.out = material.config, material.accelerator, material.out
+        self.trained_with = material.trained_with
+        self.sample_text = material.encoder.encode(SAMPLE_PROMPTS).to(self.accelerator.device)
+        generators = [torch.Generator().manual_seed(1000 + i) for i in range(len(SAMPLE_PROMPTS))]
+        self.sample_noise = draw_noise(generators, self.accelerator.device)
+
+    def prepare(self, prior: Prior, matrix_rate: float, other_rate: float) -> None:
+        """Takes the network to be trained: Muon for its hidden matrices, AdamW for the rest."""
+        prior.train()
+        matrices, others = split_parameters(prior)
+        muon = torch.optim.Muon(matrices, lr=matrix_rate, momentum=0.95, weight_decay=0.0)
+        adamw = torch.optim.AdamW(others, lr=other_rate, betas=(0.9, 0.95), weight_decay=0.0)
+        self.wrapped, muon, adamw = self.accelerator.prepare(prior, muon, adamw)
+        self.modules: dict[str, nn.Module] = {"prior": prior}
+        self.optimizers = {"muon": muon, "adamw": adamw}
+
+    @property
+    def prior(self) -> Prior:
+        return self.modules["prior"]
+
+    def update(self, loss: Tensor) -> dict[str, Tensor | float]:
+        """One step of both optimisers."""
+        for optimizer in self.optimizers.values():
+            optimizer.zero_grad(set_to_none=True)
+        self.accelerator.backward(loss)
+        norm = self.accelerator.clip_grad_norm_(self.prior.parameters(), self.config.clip)
+        for optimizer in self.optimizers.values():
+            optimizer.step()
+        return {"loss": loss.detach(), "gradient_norm": norm}
+
+    @torch.no_grad()
+    def sample(self) -> Image.Image:
+        from dalle.images import grid, over, to_pil
+
+        pictures = []
+        for row in range(0, len(SAMPLE_PROMPTS), 8):
+            with self.accelerator.autocast():
+                *_, latents = self.prior.trajectory(
+                    self.sample_noise[row : row + 8], self.sample_text[row : row + 8], self.prior.default_steps, DEFAULT_GUIDANCE
+                )
+                pictures += to_pil(self.vae.from_latents(latents).cpu())
+        return grid([over(picture) for picture in pictures], columns=6, labels=list(SAMPLE_PROMPTS))
+
+    def export(self) -> None:
+        half = type(self.prior).from_config(self.prior.config)
+        half.load_state_dict(self.prior.state_dict())
+        half.half().save_pretrained(self.out)
+        (self.out / TRAINED_WITH).write_text(json.dumps(self.trained_with, indent=2) + "\n", encoding="utf-8")
+
+
+class PriorTask(LatentTask):
     def __init__(
         self,
-        source: LatentCache | LiveLatents,
-        validation: list[LatentBatch],
-        vae: DalleVAE,
-        encoder: TextEncoder,
-        config: RunConfig,
-        accelerator: Accelerator,
-        out: Path,
+        material: Material,
         *,
         kind: str = "flow",
         matrix_rate: float = 0.02,
         other_rate: float = 1e-3,
         time_mean: float = 0.0,
-        trained_with: dict[str, str] | None = None,
         init: Path | None = None,
     ) -> None:
-        self.source, self.validation, self.vae, self.config = source, validation, vae, config
-        self.accelerator, self.out, self.time_mean = accelerator, out, time_mean
-        self.trained_with = trained_with or {}
-        self.preset: PriorConfig = dataclasses.replace(PRESETS[config.preset].prior, kind=kind, text_dim=encoder.dim)
-        torch.manual_seed(config.seed)
-        try:
-            prior = PRIORS[kind].from_pretrained(init, dtype=torch.float32) if init else build_prior(self.preset)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise CheckpointError(f"--init {init} holds no {kind} prior that can be loaded ({type(error).__name__}).") from error
-        prior.train()
-        matrices, others = split_parameters(prior)
-        muon = torch.optim.Muon(matrices, lr=matrix_rate, momentum=0.95, weight_decay=0.0)
-        adamw = torch.optim.AdamW(others, lr=other_rate, betas=(0.9, 0.95), weight_decay=0.0)
-        self.wrapped, muon, adamw = accelerator.prepare(prior, muon, adamw)
-        self.modules: dict[str, nn.Module] = {"prior": prior}
-        self.optimizers = {"muon": muon, "adamw": adamw}
-        self.sample_text = encoder.encode(SAMPLE_PROMPTS).to(accelerator.device)
-        generators = [torch.Generator().manual_seed(1000 + i) for i in range(len(SAMPLE_PROMPTS))]
-        self.sample_noise = draw_noise(generators, accelerator.device)
-
-    @property
-    def prior(self) -> FlowPrior | GaussianPrior:
-        return self.modules["prior"]
+        super().__init__(material)
+        self.time_mean = time_mean
+        preset = PRESETS[self.config.preset].prior
+        self.preset: PriorConfig = dataclasses.replace(preset, kind=kind, text_dim=material.encoder.dim)
+        torch.manual_seed(self.config.seed)
+        self.prepare(load_prior(PRIORS[kind], init) if init else build_prior(self.preset), matrix_rate, other_rate)
 
     def _losses(
         self, batch: LatentBatch, network: nn.Module, generator: torch.Generator, dropout: float, time_mean: float = 0.0
@@ -165,14 +232,7 @@ class PriorTask:
         index = step * accelerator.num_processes + accelerator.process_index
         generator = step_generator(config.seed, step, accelerator.process_index)
         batch = self.source.batch(index, config.batch_size)
-        loss = self._losses(batch, self.wrapped, generator, self.preset.dropout_text, self.time_mean).mean()
-        for optimizer in self.optimizers.values():
-            optimizer.zero_grad(set_to_none=True)
-        accelerator.backward(loss)
-        norm = accelerator.clip_grad_norm_(self.prior.parameters(), config.clip)
-        for optimizer in self.optimizers.values():
-            optimizer.step()
-        return {"loss": loss.detach(), "gradient_norm": norm}
+        return self.update(self._losses(batch, self.wrapped, generator, self.preset.dropout_text, self.time_mean).mean())
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -190,44 +250,29 @@ class PriorTask:
             found["val_text_share"] = sum(shares) / len(shares)
         return found
 
-    @torch.no_grad()
-    def sample(self) -> Image.Image:
-        from dalle.images import grid, over, to_pil
 
-        pictures = []
-        for row in range(0, len(SAMPLE_PROMPTS), 8):
-            with self.accelerator.autocast():
-                *_, latents = self.prior.trajectory(
-                    self.sample_noise[row : row + 8], self.sample_text[row : row + 8], DEFAULT_STEPS, DEFAULT_GUIDANCE
-                )
-                pictures += to_pil(self.vae.from_latents(latents).cpu())
-        return grid([over(picture) for picture in pictures], columns=6, labels=list(SAMPLE_PROMPTS))
-
-    def export(self) -> None:
-        half = type(self.prior).from_config(self.prior.config)
-        half.load_state_dict(self.prior.state_dict())
-        half.half().save_pretrained(self.out)
-        (self.out / TRAINED_WITH).write_text(json.dumps(self.trained_with, indent=2) + "\n", encoding="utf-8")
-
-
-def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m train prior", description=__doc__.splitlines()[0])
-    add_run_arguments(parser, "prior", batch_size=128, sample_steps=200, log_steps=10)
+def add_latent_arguments(parser: argparse.ArgumentParser, stage: str, **defaults: object) -> None:
+    """The options of the stages that train on latents."""
+    add_run_arguments(parser, stage, **defaults)
     parser.add_argument("--data", type=Path, default=Path("data/sprites"), help="folder made by `python -m train data`")
     parser.add_argument("--vae", type=Path, default=Path("runs/autoencoder/vae"), help="weights of stage 1")
-    parser.add_argument("--kind", default="flow", choices=sorted(PRIORS), help="flow matching, or the one-step lesson")
     parser.add_argument("--out", type=Path, default=None, help="where the weights go (default: RUN_FOLDER/prior)")
     parser.add_argument("--init", type=Path, default=None, help="start warm from these weights")
     parser.add_argument("--text-encoder", default="minilm", help="minilm, a folder or a Hub id of a transformers encoder")
     parser.add_argument("--cache", type=int, default=None, help="scenes to encode beforehand; 0: live (default on a GPU)")
-    parser.add_argument("--time-mean", type=float, default=1.5, help="mean of the time's logit: above 0, more noise")
-    parser.add_argument("--matrix-rate", type=float, default=0.02, help="learning rate of Muon")
-    parser.add_argument("--learning-rate", type=float, default=1e-3, help="learning rate of AdamW")
-    arguments = parser.parse_args(argv)
+    shared = "where the encoded scenes lie, which stages may share (default: RUN_FOLDER/latents)"
+    parser.add_argument("--latents", type=Path, default=None, help=shared)
+
+
+def gather_latents(arguments: argparse.Namespace) -> Material:
+    """Loads the frozen parts, and encodes scenes beforehand where that is asked for.
+
+    Raises:
+        CheckpointError: a part is missing, or the encoded scenes belong to other ones.
+    """
     config = run_config(arguments)
     accelerator = make_accelerator()
-    weights = arguments.vae / "diffusion_pytorch_model.safetensors"
-    if not weights.exists():
+    if not (arguments.vae / WEIGHTS).exists():
         raise CheckpointError(f"No autoencoder at {arguments.vae}: run `python -m train autoencoder` first, or name --vae.")
     device = accelerator.device
     dtype = torch.bfloat16 if supports_bf16(device.type) else torch.float32
@@ -239,23 +284,28 @@ def main(argv: list[str]) -> int:
     trained_with = {"latent_space": latent_space(arguments.vae), "text_encoder": encoder.name}
     fingerprint = " ".join((*trained_with.values(), str(config.seed), str(store.meta.get("fingerprint"))))
     with accelerator.main_process_first():
-        source = LatentCache.build(config.run / "latents", live, count, fingerprint) if count else live
+        source = LatentCache.build(arguments.latents or config.run / "latents", live, count, fingerprint) if count else live
     held_out = LiveLatents(SceneComposer(store, split="val", seed=1), vae, encoder, device)
     validation = [held_out.batch(i, 64) for i in range(1 if config.preset == "tiny" else 6)]
+    out = arguments.out or config.run / "prior"
+    return Material(source, validation, vae, encoder, config, accelerator, out, trained_with)
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m train prior", description=__doc__.splitlines()[0])
+    add_latent_arguments(parser, "prior", batch_size=128, sample_steps=200, log_steps=10)
+    parser.add_argument("--kind", default="flow", choices=("flow", "gaussian"), help="flow matching, or the one-step lesson")
+    parser.add_argument("--time-mean", type=float, default=1.5, help="mean of the time's logit: above 0, more noise")
+    parser.add_argument("--matrix-rate", type=float, default=0.02, help="learning rate of Muon")
+    parser.add_argument("--learning-rate", type=float, default=1e-3, help="learning rate of AdamW")
+    arguments = parser.parse_args(argv)
     task = PriorTask(
-        source,
-        validation,
-        vae,
-        encoder,
-        config,
-        accelerator,
-        arguments.out or config.run / "prior",
+        gather_latents(arguments),
         kind=arguments.kind,
         matrix_rate=arguments.matrix_rate,
         other_rate=arguments.learning_rate,
         time_mean=arguments.time_mean,
-        trained_with=trained_with,
         init=arguments.init,
     )
-    Loop(task, config, accelerator).fit()
+    Loop(task, task.config, task.accelerator).fit()
     return 0

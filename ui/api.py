@@ -1,4 +1,4 @@
-"""The named endpoints /generate, /interpolate and /judge, for gradio_client, curl and other programs.
+"""The named endpoints /generate, /interpolate, /mix and /judge, for gradio_client, curl and other programs.
 
 Gradio reads parameter and return types from the signatures at run time, so annotations aren't postponed in this module.
 """
@@ -55,6 +55,8 @@ def add_endpoints(engine: "Engine", pictures: Outbox, animations: Outbox, settin
         guidance_scale: float | None = None,
         style: str = inputs.ANY_STYLE,
         strict: bool = False,
+        candidates: int | None = None,
+        truncation: float | None = None,
     ) -> tuple[list[FileData], list[int], list[dict]]:  # type: ignore[misc]  # gradio wants the type of one yield
         """Draw pictures of a description: drawings, stickers and icons, 256x256 pixels, transparent where empty.
 
@@ -63,9 +65,11 @@ def add_endpoints(engine: "Engine", pictures: Outbox, animations: Outbox, settin
             num_images: How many pictures, 1 to 9.
             seed: 0 to 4294967295; picture i uses seed + i. Leave empty for a random one.
             num_inference_steps: 1 to 100; more is slower and sometimes cleaner. Leave empty for the model's default.
-            guidance_scale: 0 to 15, how closely to follow the words. Leave empty for the model's default.
+            guidance_scale: 0 to 10, how closely to follow the words. Leave empty for the model's default.
             style: One of the page's styles, or "any".
             strict: Refuse a description that the judge expects to fail.
+            candidates: Draw this many, up to 32, and return the num_images that fit the words best. Leave empty for none.
+            truncation: 0.1 to 1; less gives more typical, less varied pictures. Leave empty for 1.
 
         Returns:
             The PNG files, their seeds, and for each picture a record of prompt, seed, seconds, score and settings.
@@ -83,6 +87,8 @@ def add_endpoints(engine: "Engine", pictures: Outbox, animations: Outbox, settin
                 guidance_scale=guidance_scale,
                 style=style,
                 strict=strict,
+                candidates=candidates,
+                truncation=truncation,
             )
             for _ in until_ready(engine, cancel):
                 yield files, seeds, records
@@ -103,6 +109,8 @@ def add_endpoints(engine: "Engine", pictures: Outbox, animations: Outbox, settin
         frames: int = DEFAULT_FRAMES,
         style: str = inputs.ANY_STYLE,
         pingpong: bool = False,
+        pacing: str = "even",
+        truncation: float | None = None,
     ) -> FileData:  # type: ignore[misc]  # gradio wants the type of one yield
         """Draw the way from one description to another as an animated WebP, through the model's latent space.
 
@@ -114,6 +122,8 @@ def add_endpoints(engine: "Engine", pictures: Outbox, animations: Outbox, settin
             frames: How many pictures the path has, 2 to 65.
             style: One of the page's styles, or "any".
             pingpong: Run there and back instead of starting over.
+            pacing: "even", so that every frame changes as much as the next, or "raw", even steps of the mixture.
+            truncation: 0.1 to 1; less gives more typical, less varied pictures. Leave empty for 1.
 
         Returns:
             The animation; prompts, seeds and settings are in its metadata.
@@ -123,7 +133,14 @@ def add_endpoints(engine: "Engine", pictures: Outbox, animations: Outbox, settin
             there_and_back = inputs.flag(pingpong, "pingpong")
             wish = with_seeds(
                 inputs.interpolate_request(
-                    prompt_a=prompt_a, prompt_b=prompt_b, seed_a=seed_a, seed_b=seed_b, frames=frames, style=style
+                    prompt_a=prompt_a,
+                    prompt_b=prompt_b,
+                    seed_a=seed_a,
+                    seed_b=seed_b,
+                    frames=frames,
+                    style=style,
+                    pacing=pacing,
+                    truncation=truncation,
                 )
             )
             for _ in until_ready(engine, cancel):
@@ -140,6 +157,45 @@ def add_endpoints(engine: "Engine", pictures: Outbox, animations: Outbox, settin
                 pingpong=there_and_back,
                 metadata=engine.path_metadata(wish),
             )
+
+    def mix(
+        prompts: list[str],
+        weights: list[float] | None = None,
+        seeds: list[int] | None = None,
+        style: str = inputs.ANY_STYLE,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        truncation: float | None = None,
+    ) -> tuple[FileData, dict]:  # type: ignore[misc]  # gradio wants the type of one yield
+        """Draw one picture of two to four descriptions at once, each with its weight: a point between them in the latent space.
+
+        Args:
+            prompts: One to four descriptions, in English.
+            weights: One a description, at least 0; they count relative to each other. Leave empty for equal ones.
+            seeds: One a description, 0 to 4294967295. Leave empty for random ones.
+            style: One of the page's styles, or "any".
+            num_inference_steps: 1 to 100. Leave empty for the model's default.
+            guidance_scale: 0 to 10, how closely to follow the words. Leave empty for the model's default.
+            truncation: 0.1 to 1; less gives more typical, less varied pictures. Leave empty for 1.
+
+        Returns:
+            The PNG file and its record of prompts, weights, seeds and settings.
+        """
+        cancel = Event()
+        with told_to_caller(cancel):
+            wish = inputs.mix_request(
+                prompts=prompts,
+                weights=weights,
+                seeds=seeds,
+                num_inference_steps=num_inference_steps,
+                guidance_scale=guidance_scale,
+                style=style,
+                truncation=truncation,
+            )
+            for _ in until_ready(engine, cancel):
+                yield None, {}
+            picture = engine.mix(wish, cancel=cancel)
+            yield pictures.picture(picture), record(picture)
 
     def judge(prompt: str, style: str = inputs.ANY_STYLE) -> dict:
         """Say how well a description can be drawn, before drawing it.
@@ -166,4 +222,5 @@ def add_endpoints(engine: "Engine", pictures: Outbox, animations: Outbox, settin
 
     gr.api(generate, api_name="generate", concurrency_id="model", concurrency_limit=1)
     gr.api(interpolate, api_name="interpolate", concurrency_id="model", concurrency_limit=1)
+    gr.api(mix, api_name="mix", concurrency_id="model", concurrency_limit=1)
     gr.api(judge, api_name="judge", concurrency_id="judge", concurrency_limit=2)

@@ -13,6 +13,8 @@ from typing import Any
 
 import gradio as gr
 
+from dalle.config import MIN_TRUNCATION
+
 STATIC = Path(__file__).parent / "static"
 
 
@@ -51,6 +53,13 @@ def seed_box(label: str, elem_id: str) -> gr.Textbox:
         max_lines=1,
         elem_id=elem_id,
         html_attributes=gr.InputHTMLAttributes(autocomplete="off"),
+    )
+
+
+def variety(elem_id: str) -> gr.Slider:
+    """How widely noise is drawn: the truncation."""
+    return gr.Slider(
+        MIN_TRUNCATION, 1, value=1, step=0.05, label="Variety", info="Less: more typical pictures", elem_id=elem_id
     )
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from dalle.config import DEFAULT_GUIDANCE, DEFAULT_STEPS, MAX_GUIDANCE, MAX_IMAGES, MAX_STEPS, RefusedError
-from dalle.engine import DEFAULT_NUM_IMAGES, Picture
+from dalle.config import DEFAULT_GUIDANCE, MAX_GUIDANCE, MAX_IMAGES, MAX_STEPS, RefusedError
+from dalle.engine import BATCH, DEFAULT_NUM_IMAGES, Picture, StepProgress
 from ui import components, inputs, verdict
 from ui.outbox import Outbox
 from ui.runner import QUIET, Handlers, wire
@@ -20,6 +20,9 @@ from ui.waiting import until_ready
 
 if TYPE_CHECKING:
     from dalle.engine import Engine
+
+BEST_OF = 16
+"""Candidates that are drawn where the best are wanted."""
 
 PROGRESS_SECONDS = 0.1
 """Steps are reported at most this often: a message costs the server a few milliseconds."""
@@ -61,6 +64,8 @@ class Generate(Handlers):
         guidance_scale: object,
         style: object,
         strict: object,
+        best: object,
+        truncation: object,
         request: gr.Request,
     ) -> Iterator[Update]:
         """Draws in the queue. Every ending is a state of the wall, never an exception."""
@@ -87,6 +92,8 @@ class Generate(Handlers):
                 guidance_scale=guidance_scale,
                 style=style,
                 strict=strict,
+                candidates=BEST_OF if inputs.flag(best, "Best first") else None,
+                truncation=truncation,
             )
             drawn_seed = wish.seed is None
             wish = inputs.with_seed(wish)
@@ -112,11 +119,7 @@ class Generate(Handlers):
                             yield state("busy", f"Picture {len(pictures)} of {total} is there")
                     elif time.monotonic() - reported >= PROGRESS_SECONDS:
                         reported = time.monotonic()
-                        yield state(
-                            "busy",
-                            f"Picture {item.index + 1} of {total}, step {item.step} of {item.steps}",
-                            {"index": item.index, "step": item.step, "steps": item.steps},
-                        )
+                        yield state("busy", *told(item, total))
             yield state("done", summary(len(pictures), time.monotonic() - started, self._engine.status.device))
 
         yield from self.guarded(run, work(), state, lambda: stopped(len(pictures), total))
@@ -130,6 +133,17 @@ class Generate(Handlers):
             "name": file["orig_name"],
             "file": file,
         }
+
+
+def told(item: StepProgress, total: int) -> tuple[str, dict[str, int]]:
+    """Progress in words, and as place and share for the wall; candidates fill all places of the wall together."""
+    if not item.candidates:
+        message = f"Picture {item.index + 1} of {total}, step {item.step} of {item.steps}"
+        return message, {"index": item.index, "step": item.step, "steps": item.steps}
+    together = min(BATCH, item.candidates - item.index)
+    place, within = divmod((item.index * item.steps + together * item.step) * total, item.candidates * item.steps)
+    message = f"Candidate {item.index + together} of {item.candidates}, step {item.step} of {item.steps}"
+    return message, {"index": min(place, total - 1), "step": within, "steps": item.candidates * item.steps}
 
 
 def shown(prompt: object) -> str:
@@ -175,8 +189,10 @@ def generate_tab(engine: Engine, runs: Runs, settings: PageSettings) -> Outbox:
             with gr.Row(elem_classes="seeds"):
                 seed = components.seed_box("Seed", "seed")
                 lock_seed = gr.Checkbox(label="Lock seed", elem_id="lock-seed")
-            steps = gr.Slider(1, MAX_STEPS, value=DEFAULT_STEPS, step=1, label="Steps", elem_id="steps")
+            best = gr.Checkbox(label="Best first", info=f"Draw {BEST_OF}, show those that fit the words best", elem_id="best")
+            steps = gr.Slider(1, MAX_STEPS, value=engine.default_steps[0], step=1, label="Steps", elem_id="steps")
             guidance = gr.Slider(0, MAX_GUIDANCE, value=DEFAULT_GUIDANCE, step=0.1, label="Guidance", elem_id="guidance")
+            truncation = components.variety("truncation")
             strict = gr.Checkbox(label="Strict", info="Refuse a prompt that the judge expects to fail", elem_id="strict")
     ticket = gr.Textbox(visible=False)
 
@@ -200,6 +216,8 @@ def generate_tab(engine: Engine, runs: Runs, settings: PageSettings) -> Outbox:
         "guidance_scale": guidance,
         "style": style,
         "strict": strict,
+        "best": best,
+        "truncation": truncation,
     }
     wire(begun, handlers, handlers.draw, ticket, values, [canvas, opinion, seed])
     stop.click(handlers.stop, outputs=canvas, queue=False, trigger_mode="multiple", **QUIET)

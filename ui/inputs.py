@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import replace
 
 from dalle.config import STYLES, PromptError, SettingError
-from dalle.engine import DEFAULT_FRAMES, DEFAULT_NUM_IMAGES, GenerateRequest, InterpolateRequest, seed_or_random
+from dalle.engine import DEFAULT_FRAMES, DEFAULT_NUM_IMAGES, GenerateRequest, InterpolateRequest, MixRequest, seed_or_random
 
 ANY_STYLE = "any"
 
@@ -24,6 +25,8 @@ def generate_request(
     guidance_scale: object = None,
     style: object = None,
     strict: object = False,
+    candidates: object = None,
+    truncation: object = None,
 ) -> GenerateRequest:
     """Raises `PromptError` or `SettingError` for a value of the wrong type."""
     count = whole_number(num_images, "number of pictures")
@@ -35,6 +38,8 @@ def generate_request(
         guidance_scale=number(guidance_scale, "guidance"),
         style=style_name(style),
         strict=flag(strict, "strict"),
+        candidates=whole_number(candidates, "number of candidates"),
+        truncation=spread(truncation),
     )
 
 
@@ -48,6 +53,8 @@ def interpolate_request(
     num_inference_steps: object = None,
     guidance_scale: object = None,
     style: object = None,
+    pacing: object = None,
+    truncation: object = None,
 ) -> InterpolateRequest:
     """Raises `PromptError` or `SettingError` for a value of the wrong type."""
     count = whole_number(frames, "number of frames")
@@ -60,7 +67,57 @@ def interpolate_request(
         num_inference_steps=whole_number(num_inference_steps, "number of steps"),
         guidance_scale=number(guidance_scale, "guidance"),
         style=style_name(style),
+        pacing="even" if pacing is None or pacing == "" else text(pacing),
+        truncation=spread(truncation),
     )
+
+
+def mix_request(
+    *,
+    prompts: object,
+    weights: object = None,
+    seeds: object = None,
+    num_inference_steps: object = None,
+    guidance_scale: object = None,
+    style: object = None,
+    truncation: object = None,
+) -> MixRequest:
+    """Raises `PromptError` or `SettingError` for a value of the wrong type."""
+    return MixRequest(
+        prompts=[text(prompt) for prompt in some(prompts, "prompts") or []],
+        weights=each(weights, "weight", number),
+        seeds=each(seeds, "seed", whole_number),
+        num_inference_steps=whole_number(num_inference_steps, "number of steps"),
+        guidance_scale=number(guidance_scale, "guidance"),
+        style=style_name(style),
+        truncation=spread(truncation),
+    )
+
+
+def some(values: object, name: str) -> list | None:
+    """A list, or None for an empty box."""
+    if values is None or values == "":
+        return None
+    if not isinstance(values, list | tuple):
+        raise SettingError(f"The {name} must be a list.")
+    return list(values)
+
+
+def each(values: object, name: str, read: Callable[[object, str], float | int | None]) -> list | None:
+    """A list of numbers, or None for none."""
+    found = some(values, f"{name}s")
+    if found is None:
+        return None
+    numbers = [read(value, name) for value in found]
+    if None in numbers:
+        raise SettingError(f"A {name} is missing.")
+    return numbers
+
+
+def spread(value: object) -> float:
+    """The truncation: how widely noise is drawn; an empty box is all of it."""
+    found = number(value, "variety")
+    return 1.0 if found is None else found
 
 
 def text(value: object) -> str:

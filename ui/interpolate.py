@@ -80,6 +80,8 @@ class Interpolate(Handlers):
         seed_a: object,
         seed_b: object,
         style: object,
+        even: object,
+        truncation: object,
         request: gr.Request,
     ) -> Iterator[Update]:
         """Draws the path in the queue. Every ending is a state of the path, never an exception."""
@@ -103,6 +105,8 @@ class Interpolate(Handlers):
                 seed_b=seed_b,
                 frames=self._settings.frames,
                 style=style,
+                pacing="even" if inputs.flag(even, "Even pace") else "raw",
+                truncation=truncation,
             )
             wish = with_seeds(asked)
             for message in until_ready(self._engine, run.cancel):
@@ -186,6 +190,10 @@ def interpolate_tab(engine: Engine, runs: Runs, settings: PageSettings) -> Outbo
             path = components.morph(IDLE, "path", fields=["morph-a", "morph-b"])
         with gr.Column(elem_classes="tune"):
             style = gr.Dropdown([inputs.ANY_STYLE, *engine.styles], value=inputs.ANY_STYLE, label="Style", elem_id="morph-style")
+            even = gr.Checkbox(
+                value=True, label="Even pace", info="Each frame changes as much as the next; off: raw path", elem_id="even"
+            )
+            truncation = components.variety("morph-truncation")
             with gr.Row(elem_classes="seeds"):
                 for side, label in (("a", "Seed from"), ("b", "Seed to")):
                     seeds.append(components.seed_box(label, f"morph-seed-{side}"))
@@ -205,13 +213,14 @@ def interpolate_tab(engine: Engine, runs: Runs, settings: PageSettings) -> Outbo
         lambda: (str(seed_or_random(None)), str(seed_or_random(None))), outputs=seeds, queue=False, **QUIET
     )
     values = {"prompt_a": boxes[0], "prompt_b": boxes[1], "seed_a": seeds[0], "seed_b": seeds[1], "style": style}
+    values |= {"even": even, "truncation": truncation}
     for begun in (
         gr.on(
             [prepare.click, path.submit, *(box.submit for box in boxes), *(seed.submit for seed in seeds)],
             handlers.begin,
             **taken,
         ),
-        style.input(handlers.begin_if_given, **taken),
+        gr.on([style.input, even.input, truncation.release], handlers.begin_if_given, **taken),
         rolled.then(handlers.begin_if_given, **taken),
     ):
         wire(begun, handlers, handlers.prepare, ticket, values, [path, *opinions, *seeds])

@@ -19,10 +19,11 @@ from dalle.config import (
     RefusedError,
     SettingError,
 )
-from dalle.engine import Engine, GenerateRequest, InterpolateRequest, Picture, StepProgress
+from dalle.engine import Engine, GenerateRequest, InterpolateRequest, MixRequest, Picture, StepProgress
 from dalle.images import to_pil
 from dalle.interpolation import mix_noise, mix_text
 from dalle.pipeline import DallePipeline
+from dalle.prior import FlowMapPrior
 from dalle.sampling import draw_noise
 from dalle.text import TextEncoder, clean_prompt, find_encoder
 
@@ -302,8 +303,19 @@ def test_strict_refuses_with_the_judgement(engine):
     assert refusal.value.judgement.refused
 
 
-def test_interpolation_ends_are_the_pictures_themselves(engine):
-    request = InterpolateRequest("a cat", "a dog", 3, 4, frames=5, num_inference_steps=2)
+@pytest.fixture(scope="module")
+def exact_engine(tiny_checkpoint):
+    """In full precision: a tiny random network in bfloat16 rounds otherwise in a batch than alone, and makes much of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dalle.hardware.supports_bf16", lambda device: False)
+        engine = Engine(str(tiny_checkpoint), "cpu")
+        engine.load()
+    return engine
+
+
+def test_interpolation_ends_are_the_pictures_themselves(exact_engine):
+    engine = exact_engine
+    request = InterpolateRequest("a cat", "a dog", 3, 4, frames=5, num_inference_steps=2, pacing="raw")
     frames = sorted(engine.interpolate(request), key=lambda frame: frame.index)
     assert [f.position for f in frames] == [0, 0.25, 0.5, 0.75, 1.0]
     assert sorted(f.order for f in frames) == [0, 1, 2, 3, 4]
@@ -315,8 +327,9 @@ def test_interpolation_ends_are_the_pictures_themselves(engine):
         assert abs(difference).max() <= 3
 
 
-def test_the_middle_of_a_path_is_drawn_and_not_faded(engine):
-    request = InterpolateRequest("a cat", "a dog", 3, 4, frames=3, num_inference_steps=2)
+def test_the_middle_of_a_path_is_drawn_and_not_faded(exact_engine):
+    engine = exact_engine
+    request = InterpolateRequest("a cat", "a dog", 3, 4, frames=3, num_inference_steps=2, pacing="raw")
     first, middle, last = (np.asarray(f.image).astype(float) for f in sorted(engine.interpolate(request), key=lambda f: f.index))
     assert abs(middle - (first + last) / 2).mean() > 1
 
@@ -334,6 +347,155 @@ def test_a_path_s_file_says_how_it_was_drawn(engine):
     assert (told["prompt_b"], told["seed_a"]) == ("a dog", "3")
     assert (settings["num_inference_steps"], settings["frames"]) == (DEFAULT_PATH_STEPS, 5)
     assert settings["revision"] == engine.revision != ""
+
+
+def test_an_evenly_paced_path_has_other_places_and_the_same_ends(exact_engine):
+    def positions(pacing):
+        request = InterpolateRequest("a cat", "a dog", 3, 4, frames=9, num_inference_steps=1, pacing=pacing)
+        frames = sorted(exact_engine.interpolate(request), key=lambda frame: frame.index)
+        return [frame.position for frame in frames], [np.asarray(frame.image).astype(int) for frame in frames]
+
+    raw, drawn_raw = positions("raw")
+    even, drawn_even = positions("even")
+    assert raw == [index / 8 for index in range(9)]
+    assert even != raw and even == sorted(even) and (even[0], even[-1]) == (0, 1)
+    for place in (0, -1):
+        assert abs(drawn_raw[place] - drawn_even[place]).max() <= 3
+
+
+@pytest.mark.parametrize("changes", [{"pacing": "slow"}, {"truncation": 0}, {"truncation": 2}, {"truncation": "all"}])
+def test_a_path_s_settings_are_checked(engine, changes):
+    with pytest.raises(SettingError):
+        engine.interpolate(InterpolateRequest("a cat", "a dog", **changes))
+
+
+# Candidates, mixtures, truncation
+
+
+def pictures_of(engine, request):
+    return [item for item in engine.generate(request) if isinstance(item, Picture)]
+
+
+def test_the_best_of_the_candidates_come_best_first(exact_engine):
+    request = GenerateRequest("a cat", num_images=3, seed=5, num_inference_steps=2, candidates=11)
+    items = list(exact_engine.generate(request))
+    best = [item for item in items if isinstance(item, Picture)]
+    every = pictures_of(exact_engine, GenerateRequest("a cat", num_images=9, seed=5, num_inference_steps=2))
+    every += pictures_of(exact_engine, GenerateRequest("a cat", num_images=2, seed=14, num_inference_steps=2))
+    expected = sorted(every, key=lambda picture: -picture.score)[:3]
+    assert [picture.seed for picture in best] == [picture.seed for picture in expected]
+    assert [picture.index for picture in best] == [0, 1, 2]
+    for one, other in zip(best, expected, strict=True):
+        assert one.score == pytest.approx(other.score, abs=1e-3) and 0 <= one.score <= 1
+        assert abs(np.asarray(one.image).astype(int) - np.asarray(other.image).astype(int)).max() <= 3
+    assert {item.candidates for item in items if isinstance(item, StepProgress)} == {11}
+
+
+def test_no_candidates_without_a_ranker(engine, monkeypatch):
+    monkeypatch.setattr(engine.wait(), "ranker", None)
+    with pytest.raises(SettingError, match="no ranker"):
+        engine.generate(GenerateRequest("a cat", num_images=1, candidates=4))
+    (picture,) = pictures_of(engine, GenerateRequest("a cat", num_images=1, num_inference_steps=1, candidates=1))
+    assert picture.score is None
+
+
+@pytest.mark.parametrize("candidates", [0, 33, 2.5, True])
+def test_candidates_are_checked(engine, candidates):
+    with pytest.raises(SettingError, match="candidates"):
+        engine.generate(GenerateRequest("a cat", num_images=1, candidates=candidates))
+
+
+def test_candidates_can_be_cancelled(engine):
+    cancel = threading.Event()
+    seen = []
+    with pytest.raises(Cancelled):
+        for item in engine.generate(GenerateRequest("a cat", 1, 1, 50, candidates=16), cancel):
+            seen.append(item)
+            if len(seen) == 3:
+                cancel.set()
+    assert len(seen) == 3
+
+
+def test_all_weight_on_one_prompt_is_that_prompt(exact_engine):
+    prompts = ("a cat", "a dog", "a red apple", "two bananas")
+    for place, prompt in enumerate(prompts):
+        weights = [2.0 * (other == place) for other in range(4)]
+        mixed = exact_engine.mix(MixRequest(prompts, weights, (1, 2, 3, 4), num_inference_steps=2))
+        (alone,) = pictures_of(exact_engine, GenerateRequest(prompt, 1, place + 1, 2))
+        assert abs(np.asarray(mixed.image).astype(int) - np.asarray(alone.image).astype(int)).max() <= 3
+    assert mixed.settings["weights"] == [0, 0, 0, 1] and mixed.settings["seeds"] == [1, 2, 3, 4]
+
+
+def test_a_mixture_of_two_is_the_path_s_frame(exact_engine):
+    mixed = exact_engine.mix(MixRequest(("a cat", "a dog"), (3, 1), (3, 4), num_inference_steps=2))
+    path = exact_engine.interpolate(InterpolateRequest("a cat", "a dog", 3, 4, frames=5, num_inference_steps=2, pacing="raw"))
+    (frame,) = (frame for frame in path if frame.index == 1)
+    assert abs(np.asarray(mixed.image).astype(int) - np.asarray(frame.image).astype(int)).max() <= 3
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        MixRequest(()),
+        MixRequest(("a cat",) * 5),
+        MixRequest(("a cat", "a dog"), (1,)),
+        MixRequest(("a cat", "a dog"), (1, -1)),
+        MixRequest(("a cat", "a dog"), (0, 0)),
+        MixRequest(("a cat", "a dog"), (1, float("nan"))),
+        MixRequest(("a cat", "a dog"), None, (1,)),
+        MixRequest(("a cat", "a dog"), None, (1, -4)),
+        MixRequest(("a cat", "a dog"), truncation=0.0),
+    ],
+)
+def test_bad_mixtures_are_refused(engine, request_):
+    with pytest.raises(SettingError):
+        engine.mix(request_)
+    with pytest.raises(PromptError, match="third of the three"):
+        engine.mix(MixRequest(("a cat", "a dog", "")))
+
+
+def test_truncation_leaves_less_variety(tiny_pipeline):
+    def variety(truncation):
+        latents = tiny_pipeline(
+            "a cat",
+            num_images_per_prompt=6,
+            num_inference_steps=2,
+            truncation=truncation,
+            generator=[generator(seed) for seed in range(6)],
+            output_type="latent",
+        ).images
+        return float(latents.std(0).mean())
+
+    assert variety(0.3) < variety(0.7) < variety(1.0)
+
+
+def test_a_ranker_is_saved_checked_and_loaded(tiny_pipeline, tiny_checkpoint, tmp_path):
+    again = DallePipeline.from_pretrained(tiny_checkpoint)
+    pixels, text = torch.rand(2, 4, 256, 256) * 2 - 1, tiny_pipeline.encode_prompt(["a cat", "a dog"])
+    torch.testing.assert_close(again.ranker.agreement(pixels, text), tiny_pipeline.ranker.agreement(pixels, text))
+    shutil.copytree(tiny_checkpoint, tmp_path / "copy")
+    weights = tmp_path / "copy" / "ranker" / "diffusion_pytorch_model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-10] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(CheckpointError, match="ranker"):
+        DallePipeline.from_pretrained(tmp_path / "copy")
+
+
+def test_steps_by_default_are_those_the_prior_was_made_for(tiny_pipeline, tmp_path):
+    flow_map = DallePipeline(
+        tiny_pipeline.vae, FlowMapPrior.from_flow(tiny_pipeline.prior), tiny_pipeline.text_encoder, tiny_pipeline.tokenizer
+    )
+    flow_map.save_pretrained(tmp_path / "checkpoint")
+    engine = Engine(str(tmp_path / "checkpoint"), "cpu")
+    assert engine.default_steps == (4, 4)  # known before anything is loaded
+    engine.load()
+    (picture,) = pictures_of(engine, GenerateRequest("a cat", 1))
+    assert picture.settings["num_inference_steps"] == 4 and picture.score is None
+    seen = []
+    flow_map.set_progress_bar_config(disable=True)
+    flow_map("a cat", callback_on_step_end=lambda p, step, t, k: seen.append(step))
+    assert seen == [0, 1, 2, 3]
 
 
 def test_a_bad_prompt_of_a_path_is_named(engine):

@@ -29,7 +29,7 @@ def test_times_run_from_noise_to_data():
 def test_euler_is_exact_on_a_straight_path(steps):
     """If every trajectory is a straight line to one point, any number of steps lands on it."""
     target, noise = torch.randn(2, 8, 16, 16), torch.randn(2, 8, 16, 16)
-    found = list(euler_steps(lambda z, t: (z - target) / t, noise, steps))
+    found = list(euler_steps(lambda z, t, r: (z - target) / t, noise, steps))
     assert len(found) == steps
     torch.testing.assert_close(found[-1], target, atol=1e-4, rtol=1e-4)
 
@@ -44,11 +44,11 @@ def test_guidance_follows_its_formula_inside_its_interval_only(monkeypatch):
 
     z = torch.zeros(2, 8, 16, 16)
     velocity = guided(network, features(2, 3), 4.0)
-    assert velocity(z, 0.5).unique().tolist() == [2 + 4 * (3 - 2)]
-    assert velocity(z, 0.9).unique().tolist() == [1.0]
+    assert velocity(z, 0.5, 0.4).unique().tolist() == [2 + 4 * (3 - 2)]
+    assert velocity(z, 0.9, 0.8).unique().tolist() == [1.0]
     assert calls == [4, 2]
     calls.clear()
-    guided(network, features(2, 3), 1.0)(z, 0.5)
+    guided(network, features(2, 3), 1.0)(z, 0.5, 0.4)
     assert calls == [2]
 
 

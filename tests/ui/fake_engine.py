@@ -11,7 +11,6 @@ from PIL import Image, ImageDraw
 
 from dalle.config import (
     DEFAULT_GUIDANCE,
-    DEFAULT_STEPS,
     IMAGE_SIZE,
     MAX_GUIDANCE,
     MAX_IMAGES,
@@ -47,6 +46,7 @@ class FakeEngine:
         self.active = 0
         self.most_active = 0
         self.styles = tuple(STYLES)
+        self.default_steps = (4, 4)
         self._lock = threading.Lock()
         self._status = EngineStatus("ready" if ready else "loading", "" if ready else "Loading the weights.", "cpu", "tests/fake")
 
@@ -79,7 +79,7 @@ class FakeEngine:
     def generate(self, request: GenerateRequest, cancel: threading.Event | None = None) -> Iterator[StepProgress | Picture]:
         self._ready()
         prompt = self._clean(request.prompt)
-        steps = DEFAULT_STEPS if request.num_inference_steps is None else request.num_inference_steps
+        steps = self.default_steps[0] if request.num_inference_steps is None else request.num_inference_steps
         guidance = DEFAULT_GUIDANCE if request.guidance_scale is None else request.guidance_scale
         self._within("number of pictures", request.num_images, 1, MAX_IMAGES)
         self._within("number of steps", steps, 1, MAX_STEPS)

@@ -86,7 +86,7 @@ def test_judge_returns_a_verdict(client):
         ("/generate", {"prompt": "a cat", "num_images": "all"}, "number of pictures"),
         ("/generate", {"prompt": "a cat", "seed": -1}, "seed"),
         ("/generate", {"prompt": "a cat", "num_inference_steps": 10**6}, "1 to 100"),
-        ("/generate", {"prompt": "a cat", "guidance_scale": 1e308}, "0 to 15"),
+        ("/generate", {"prompt": "a cat", "guidance_scale": 1e308}, "0 to 10"),
         ("/generate", {"prompt": "a cat", "style": "../../etc"}, "no such style"),
         ("/generate", {"prompt": "zyx", "strict": True}, "Strict"),
         ("/generate", {"prompt": "a cat", "strict": "no"}, "true or false"),

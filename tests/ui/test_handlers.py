@@ -33,6 +33,8 @@ def generate(engine: FakeEngine, **changes: Any) -> list[tuple[Any, Any, Any]]:
         "guidance_scale": 3.0,
         "style": "any",
         "strict": False,
+        "best": False,
+        "truncation": 1,
     } | changes
     ticket, _ = handlers.begin(values["prompt"], values["num_images"], ME)
     return list(handlers.draw(ticket, **values, request=ME))
@@ -46,6 +48,8 @@ def interpolate(engine: FakeEngine, **changes: Any) -> list[tuple[Any, ...]]:
         "seed_a": 1,
         "seed_b": 2,
         "style": "any",
+        "even": True,
+        "truncation": 1,
     } | changes
     ticket, _ = handlers.begin(values["prompt_a"], values["prompt_b"], ME)
     return list(handlers.prepare(ticket, **values, request=ME))
@@ -82,7 +86,7 @@ def test_an_unlocked_seed_is_drawn_and_shown():
         ({"num_images": 10**9}, "1 to 9"),
         ({"num_images": "many"}, "number of pictures"),
         ({"num_inference_steps": 101}, "1 to 100"),
-        ({"guidance_scale": -1}, "0 to 15"),
+        ({"guidance_scale": -1}, "0 to 10"),
         ({"guidance_scale": float("nan")}, "guidance"),
         ({"seed": -1}, "seed"),
         ({"seed": 2**32}, "seed"),
@@ -113,7 +117,7 @@ def test_an_unexpected_error_tells_nothing_and_logs_no_prompt(caplog):
 def test_nothing_more_is_heard_of_a_run_that_was_replaced():
     handlers = Generate(FakeEngine(), Runs(), Outbox(gr.HTML()))
     ticket, _ = handlers.begin("a cat", 2, ME)
-    updates = handlers.draw(ticket, "a cat", 2, 1, True, 3, 3.0, "any", False, ME)
+    updates = handlers.draw(ticket, "a cat", 2, 1, True, 3, 3.0, "any", False, False, 1, ME)
     first = next(updates)[0]
     _, later = handlers.begin("a dog", 1, ME)
     assert list(updates) == []
@@ -130,7 +134,7 @@ def test_stop_ends_a_run_at_the_next_step():
     engine = FakeEngine()
     handlers = Generate(engine, Runs(), Outbox(gr.HTML()))
     ticket, _ = handlers.begin("a cat", 9, ME)
-    updates = handlers.draw(ticket, "a cat", 9, 1, True, 50, 3.0, "any", False, ME)
+    updates = handlers.draw(ticket, "a cat", 9, 1, True, 50, 3.0, "any", False, False, 1, ME)
     for wall, _, _ in updates:
         if len(wall["pictures"]) == 2:
             done = engine.steps_done
@@ -143,7 +147,7 @@ def test_a_visitor_who_goes_away_stops_the_engine():
     engine = FakeEngine()
     handlers = Generate(engine, Runs(), Outbox(gr.HTML()))
     ticket, _ = handlers.begin("a cat", 9, ME)
-    updates = handlers.draw(ticket, "a cat", 9, 1, True, 50, 3.0, "any", False, ME)
+    updates = handlers.draw(ticket, "a cat", 9, 1, True, 50, 3.0, "any", False, False, 1, ME)
     next(update for update in updates if len(update[0]["pictures"]) == 1)
     updates.close()  # what gradio does with the handler of a closed connection
     assert engine.active == 0
@@ -153,7 +157,7 @@ def test_a_stopped_or_foreign_ticket_draws_nothing():
     engine = FakeEngine()
     handlers = Generate(engine, Runs(), Outbox(gr.HTML()))
     ticket, _ = handlers.begin("a cat", 1, ME)
-    values = ("a cat", 1, 1, True, 1, 3.0, "any", False)
+    values = ("a cat", 1, 1, True, 1, 3.0, "any", False, False, 1)
     assert list(handlers.draw(ticket, *values, SimpleNamespace(session_hash="you"))) == []
     assert handlers.stop(ME)["state"] == "stopped"
     assert list(handlers.draw(ticket, *values, ME)) == []

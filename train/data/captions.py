@@ -357,3 +357,48 @@ def sentence(subject: str, background: str, style: str, extra: str, long: bool, 
     if long:
         caption += extra
     return f"{caption}, {STYLES[style]}" if style else caption
+
+
+SWAPS: tuple[tuple[str, ...], ...] = (
+    tuple(NUMBERS[count] for count in (2, 3, 4, 5)),
+    ("red", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white", "gray"),
+    ("to the left of", "to the right of"),
+    ("on the left of", "on the right of"),
+    ("left of", "right of"),
+    ("above", "below"),
+    ("over", "under"),
+    ("on top of", "behind"),
+    ("small", "large"),
+    ("tiny", "huge"),
+    ("little", "big"),
+    tuple(STYLES.values()),
+    tuple(BACKGROUNDS[name] for name in ("night", "meadow", "beach", "snow")),
+)
+"""Groups of words and phrases of which one in the place of another makes a wrong caption."""
+
+_SWAP = {word: [other for other in group if other != word] for group in SWAPS for word in group}
+_SWAPPED = re.compile(r"(?<![\w-])(" + "|".join(sorted(map(re.escape, _SWAP), key=len, reverse=True)) + r")(?![\w-])")
+_SAID_RELATIONS = sorted({said for group in RELATIONS.values() for said in group}, key=len, reverse=True)
+_LEAD = re.compile("|".join(re.escape(lead.format("")) for lead in sorted(LONG, key=len, reverse=True)))
+_RELATED = re.compile(
+    rf"^(an? [a-z' -]+?) ({'|'.join(_SAID_RELATIONS)}) (an? [a-z' -]+?)"
+    r"(?=,| on an? | with no | as a cut-out| in the | at night|$)"
+)
+_GROUND = re.compile(r"an? .*background|a green meadow|a beach$")
+
+
+def wrong_caption(caption: str, rng: random.Random) -> str | None:
+    """The caption with one colour, number, relation, size, style or place exchanged, or its two things; None where it names none.
+
+    For teaching what a small change of words changes (hard negatives, Yuksekgonul et al. 2022, arXiv:2210.01936).
+    """
+    lead = _LEAD.match(caption)
+    start = lead.end() if lead else 0
+    related = _RELATED.match(caption[start:])
+    if related and related[1] != related[3] and not _GROUND.match(related[3]) and rng.random() < 0.3:
+        return f"{caption[:start]}{related[3]} {related[2]} {related[1]}{caption[start + related.end() :]}"
+    places = list(_SWAPPED.finditer(caption))
+    if not places:
+        return None
+    place = rng.choice(places)
+    return f"{caption[: place.start()]}{rng.choice(_SWAP[place[1]])}{caption[place.end() :]}"

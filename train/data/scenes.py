@@ -35,7 +35,7 @@ from train.data.captions import (
     with_article,
     without_colour,
 )
-from train.data.store import SpriteStore
+from train.data.store import SpriteStore, small_pictures
 
 KINDS = {"single": 0.52, "coloured": 0.12, "counted": 0.10, "pair": 0.14, "coloured pair": 0.07, "sized": 0.05}
 """How often each kind of scene is drawn."""
@@ -101,6 +101,9 @@ class SceneComposer:
         device: where scenes are painted.
         resident: keep all drawings on the device (9 GB for 35,000) instead of gathering them from disk.
     """
+
+    size = IMAGE_SIZE
+    """Side of the pictures that it paints."""
 
     def __init__(
         self, store: SpriteStore, split: str = "train", seed: int = 0, device: str = "cpu", resident: bool = False
@@ -327,7 +330,7 @@ class SceneComposer:
     # Painting
 
     def _gather(self, rows: list[int]) -> Tensor:
-        """Drawings (K, 4, 256, 256) in [0, 1], premultiplied."""
+        """Drawings (K, 4, S, S) in [0, 1], premultiplied, S = `size`."""
         if self.resident is not None:
             pixels = self.resident[torch.tensor(rows, device=self.device)]
         else:
@@ -368,6 +371,8 @@ class SceneComposer:
             for scene in (scenes[i] for i in members):
                 x, y = scene.corner
                 ground = background(scene.background, scene.paint, self.device)
+                if self.size < IMAGE_SIZE:
+                    ground = F.interpolate(ground[None], size=(self.size, self.size), mode="area")[0]
                 grounds.append(ground[:, y : y + window, x : x + window])
             ground = torch.stack(grounds)
             front = canvas[members]
@@ -414,6 +419,35 @@ class SceneComposer:
                 scene.corner = tuple(min(max(0, c), IMAGE_SIZE - window) for c in corner)
             scenes.append(scene)
         return SceneBatch(self.paint(scenes, window), [s.caption for s in scenes], [s.label for s in scenes])
+
+
+class ThumbnailComposer(SceneComposer):
+    """The same scenes, painted small from small drawings: many times as fast; the drawings of the split stay in memory.
+
+    Styles that work on pixels are painted at full size and shrunk.
+    """
+
+    def __init__(self, store: SpriteStore, split: str = "train", seed: int = 0, size: int = 64) -> None:
+        super().__init__(store, split, seed)
+        self.size = size
+        self._full = SceneComposer(store, split, seed)
+        self._small = small_pictures(store, self.rows, size)
+        self._place_of = {row: place_ for place_, row in enumerate(self.rows)}
+
+    def _gather(self, rows: list[int]) -> Tensor:
+        return self._small[[self._place_of[row] for row in rows]].float().div_(255)
+
+    def paint(self, scenes: list[Scene], window: int = IMAGE_SIZE) -> Tensor:
+        """Premultiplied RGBA (B, 4, size, size) in [-1, 1]."""
+        painted = torch.empty(len(scenes), 4, self.size, self.size)
+        full = [i for i, scene in enumerate(scenes) if scene.procedural]
+        small = [i for i, scene in enumerate(scenes) if not scene.procedural]
+        if full:
+            large = self._full.paint([scenes[i] for i in full])
+            painted[full] = F.interpolate(large, size=(self.size, self.size), mode="area")
+        if small:
+            painted[small] = self._paint([scenes[i] for i in small], self.size)
+        return painted
 
 
 def place(pixels: Tensor, layers: list[Layer], corners: list[tuple[int, int]], window: int) -> Tensor:

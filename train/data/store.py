@@ -9,6 +9,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
 
 from dalle.config import IMAGE_SIZE, CheckpointError
 
@@ -87,6 +91,16 @@ def new_memmap(path: Path, dtype: type, shape: tuple[int, ...]) -> np.memmap:
 def spread(rows: list[int], count: int) -> list[int]:
     """At most `count` rows, evenly spread."""
     return rows if len(rows) <= count else [rows[i * len(rows) // count] for i in range(count)]
+
+
+def small_pictures(store: SpriteStore, rows: list[int], size: int) -> Tensor:
+    """Drawings averaged down, uint8 premultiplied RGBA (N, 4, size, size)."""
+    parts = []
+    for begin in tqdm(range(0, len(rows), 256), desc="small drawings", disable=None):
+        chunk = torch.from_numpy(np.stack([store.pixels[row] for row in rows[begin : begin + 256]]))
+        chunk = F.interpolate(chunk.permute(0, 3, 1, 2).float(), size=(size, size), mode="area")
+        parts.append(chunk.round().to(torch.uint8))
+    return torch.cat(parts)
 
 
 def write_index(path: Path, records: Sequence[Drawing]) -> None:

@@ -64,7 +64,7 @@ const show = () => {
   });
 
   const within = progress ? progress.step / progress.steps : 0;
-  const done = state === "done" ? 1 : total ? Math.min(1, (pictures.length + (pictures.length > (progress?.index ?? 0) ? 0 : within)) / total) : 0;
+  const done = state === "done" ? 1 : total ? Math.min(1, Math.max(pictures.length, progress ? progress.index + within : 0) / total) : 0;
   bar.style.setProperty("--done", done);
   bar.setAttribute("aria-valuenow", Math.round(done * 100));
 

@@ -1,0 +1,173 @@
+"""Stage 3, `python -m train distill`: the flow prior as a flow map, so that four steps, or one, draw what took many.
+
+The student predicts the average velocity u(z_t, t, r) of the *guided* flow, with the guidance weight as an input. Its target
+joins a short step of the frozen, guided teacher with the student's own map over the rest (Lee et al. 2025, arXiv:2510.24474;
+consistency in the discrete form of Song et al. 2023, arXiv:2303.01469):
+
+    v  = v_u + w (v_c - v_u),   d = alpha (t - r)
+    u* = [d v + (t - d - r) sg u(z_t - d v; t - d -> r)] / (t - r)
+
+With alpha = 1 that is the teacher's velocity; alpha falls, so that more and more comes from the student. The times are those
+that sampling asks for: a number of steps is drawn, then one of its segments, then a place within it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from dalle.config import DEFAULT_GUIDANCE, FLOW_MAP_STEPS, MAX_GUIDANCE, CheckpointError
+from dalle.hub import WEIGHTS
+from dalle.prior import FlowMapPrior, FlowPrior
+from dalle.sampling import times
+from dalle.text import TextFeatures
+from train.latents import LatentBatch
+from train.loop import Loop, step_generator
+from train.prior import LatentTask, Material, add_latent_arguments, gather_latents, load_prior
+
+STEP_COUNTS = {1: 0.3, 2: 0.2, 4: 0.3, 8: 0.1, 16: 0.1}
+"""How often a training pair comes from a trajectory of so many steps."""
+
+
+@dataclass
+class Segments:
+    """Times t (B,), where the step ends r (B,), and guidance weights (B,)."""
+
+    t: Tensor
+    r: Tensor
+    guidance: Tensor
+
+
+def draw_segments(count: int, generator: torch.Generator) -> Segments:
+    """Segments of the trajectories that sampling takes; half of them whole, from the others a part up to their end.
+
+    Half of the guidance weights lie around the default, the others anywhere in the range that is allowed.
+    """
+    steps = torch.tensor(list(STEP_COUNTS))[
+        torch.multinomial(torch.tensor(list(STEP_COUNTS.values())), count, replacement=True, generator=generator)
+    ]
+    place = (torch.rand(count, generator=generator) * steps).long()
+    grids = {number: torch.tensor(times(number)) for number in STEP_COUNTS}
+    start = torch.stack([grids[int(n)][p] for n, p in zip(steps, place, strict=True)])
+    end = torch.stack([grids[int(n)][p + 1] for n, p in zip(steps, place, strict=True)])
+    inside = torch.where(torch.rand(count, generator=generator) < 0.5, 0.0, torch.rand(count, generator=generator))
+    wide = MAX_GUIDANCE * torch.rand(count, generator=generator)
+    near = DEFAULT_GUIDANCE + 2 * (2 * torch.rand(count, generator=generator) - 1)
+    weight = torch.where(torch.rand(count, generator=generator) < 0.5, wide, near)
+    return Segments((start - inside * (start - end)).float(), end.float(), weight)
+
+
+@torch.no_grad()
+def flow_map_target(
+    teacher: nn.Module, student: nn.Module, z: Tensor, segments: Segments, text: TextFeatures, alpha: float
+) -> Tensor:
+    """u* of the module's docstring: (B, C, S, S)."""
+    t, r, weight = segments.t, segments.r, segments.guidance
+    count = len(z)
+    drop = torch.tensor([False, True], device=z.device).repeat(count)
+    both = teacher(z.repeat_interleave(2, dim=0), t.repeat_interleave(2), text.repeat(2), drop).float()
+    with_text, without = both[0::2], both[1::2]
+    v = without + weight[:, None, None, None] * (with_text - without)
+    d = alpha * (t - r)
+    if alpha >= 1:
+        return v
+    middle, d4, rest = t - d, d[:, None, None, None], (t - d - r)[:, None, None, None]
+    onwards = student(z - d4 * v, middle, r, text, weight).float()
+    return (d4 * v + rest * onwards) / (t - r)[:, None, None, None]
+
+
+def alpha_at(progress: float, first: float = 1.0, last: float = 0.1) -> float:
+    """The share of a segment that the teacher takes: even at first, then falling geometrically until three quarters of the run."""
+    return first * (last / first) ** min(1.0, max(0.0, (progress - 0.05) / 0.7))
+
+
+class DistillTask(LatentTask):
+    """The student is averaged, sampled and exported; the teacher is frozen."""
+
+    def __init__(
+        self,
+        material: Material,
+        *,
+        teacher: FlowPrior,
+        init: Path | None = None,
+        matrix_rate: float = 0.01,
+        other_rate: float = 5e-4,
+        last_alpha: float = 0.1,
+    ) -> None:
+        super().__init__(material)
+        self.last_alpha = last_alpha
+        self.teacher = teacher.to(self.accelerator.device).eval().requires_grad_(False)
+        torch.manual_seed(self.config.seed)
+        student = load_prior(FlowMapPrior, init) if init else FlowMapPrior.from_flow(teacher)
+        self.prepare(student.requires_grad_(True), matrix_rate, other_rate)
+
+    def _loss(self, batch: LatentBatch, network: nn.Module, generator: torch.Generator, alpha: float) -> Tensor:
+        """Squared error of the average velocity relative to its target, a value a sample: (B,)."""
+        device = self.accelerator.device
+        latents, text = batch.latents.to(device), batch.text.to(device)
+        count = len(latents)
+        segments = draw_segments(count, generator)
+        segments = Segments(*(part.to(device) for part in (segments.t, segments.r, segments.guidance)))
+        noise = torch.randn(latents.shape, generator=generator).to(device)
+        t4 = segments.t[:, None, None, None]
+        z = (1 - t4) * latents + t4 * noise
+        with self.accelerator.autocast():
+            target = flow_map_target(self.teacher, self.prior, z, segments, text, alpha)
+            found = network(z, segments.t, segments.r, text, segments.guidance)
+        error = (found.float() - target).pow(2).flatten(1).mean(1)
+        # A strong guidance makes large targets and large errors: relative to the target's own size they count alike.
+        return error / (target.pow(2).flatten(1).mean(1) + 0.1)
+
+    def step(self, step: int, progress: float) -> dict[str, Tensor | float]:
+        accelerator, config = self.accelerator, self.config
+        index = step * accelerator.num_processes + accelerator.process_index
+        generator = step_generator(config.seed, step, accelerator.process_index)
+        alpha = alpha_at(progress, last=self.last_alpha)
+        loss = self._loss(self.source.batch(index, config.batch_size), self.wrapped, generator, alpha).mean()
+        return self.update(loss) | {"alpha": alpha}
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """How far one and four steps land from the guided teacher's sixteen, as mean squared differences, on held-out captions."""
+        batch = self.validation[0]
+        device = self.accelerator.device
+        count = min(32, len(batch.latents))
+        text = batch.text[:count].to(device)
+        noise = torch.randn((count, *batch.latents.shape[1:]), generator=step_generator(97, 0)).to(device)
+        with self.accelerator.autocast():
+            if not hasattr(self, "_wanted"):
+                *_, self._wanted = self.teacher.trajectory(noise, text, self.teacher.default_steps, DEFAULT_GUIDANCE)
+            found = {}
+            for steps in (1, FLOW_MAP_STEPS):
+                *_, latents = self.prior.trajectory(noise, text, steps, DEFAULT_GUIDANCE)
+                found[f"val_distance_{steps}"] = float((latents - self._wanted).pow(2).mean())
+        return found
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m train distill", description=__doc__.splitlines()[0])
+    add_latent_arguments(parser, "distill", batch_size=128, sample_steps=200, log_steps=10)
+    parser.add_argument("--teacher", type=Path, default=Path("runs/prior/prior"), help="weights of stage 2")
+    parser.add_argument("--matrix-rate", type=float, default=0.01, help="learning rate of Muon")
+    parser.add_argument("--learning-rate", type=float, default=5e-4, help="learning rate of AdamW")
+    parser.add_argument("--last-alpha", type=float, default=0.1, help="share of a step that the teacher takes in the end")
+    arguments = parser.parse_args(argv)
+    if not (arguments.teacher / WEIGHTS).exists():
+        raise CheckpointError(f"No flow prior at {arguments.teacher}: run `python -m train prior` first, or name --teacher.")
+    teacher = load_prior(FlowPrior, arguments.teacher)
+    material = gather_latents(arguments)
+    material.check(arguments.teacher)
+    task = DistillTask(
+        material,
+        teacher=teacher,
+        init=arguments.init,
+        matrix_rate=arguments.matrix_rate,
+        other_rate=arguments.learning_rate,
+        last_alpha=arguments.last_alpha,
+    )
+    Loop(task, task.config, task.accelerator).fit()
+    return 0
