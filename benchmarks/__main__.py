@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.page import served, slider_response
-from dalle.config import DEFAULT_MODEL, DEFAULT_STEPS
+from dalle.config import DEFAULT_GUIDANCE, DEFAULT_MODEL, MAX_STEPS
 
 
 @dataclass
@@ -67,8 +67,8 @@ def model_speed(model: str, runs: int) -> list[Result]:
     engine.load()
     pipeline = engine.wait()
 
-    def picture(steps: int | None) -> None:
-        for _ in engine.generate(GenerateRequest("a red apple", 1, 1, steps)):
+    def picture(steps: int | None, candidates: int | None = None) -> None:
+        for _ in engine.generate(GenerateRequest("a red apple", 4 if candidates else 1, 1, steps, candidates=candidates)):
             pass
 
     def frames(count: int) -> None:
@@ -77,17 +77,27 @@ def model_speed(model: str, runs: int) -> list[Result]:
             next(path)
 
     latents = torch.randn(1, 8, 16, 16)
+    steps_of_prior = pipeline.trajectory(latents, pipeline.encode_prompt("a red apple"), MAX_STEPS, DEFAULT_GUIDANCE)
 
     def result(name: str, work: Callable[[], object], limit: float, count: int = runs) -> Result:
         return Result(name, median_ms(work, count), "ms", limit, count)
 
-    return [
+    evaluation = result("one step of the prior", lambda: next(steps_of_prior), float("inf"), MAX_STEPS - 1)
+    one = result("one picture, one step", lambda: picture(1), 250)
+    four = result("one picture, four steps", lambda: picture(4), 1000)
+    results = [
         result("decoder alone", lambda: pipeline.decode_latents(latents), 60),
-        result("one picture, one step", lambda: picture(1), 250),
-        result(f"one picture, {DEFAULT_STEPS} steps (default)", lambda: picture(None), 1000),
+        evaluation,
+        one,
+        four,
+        Result("four steps over one step and three of the prior", four.value / (one.value + 3 * evaluation.value), "x", 1.3),
+        result(f"one picture, default steps ({engine.default_steps[0]})", lambda: picture(None), 1000),
         result("first five frames of a path", lambda: frames(5), 3000, 5),
-        result("all 33 frames of a path", lambda: frames(33), float("inf"), 3),
+        result("all 33 frames of a path", lambda: frames(33), 4000, 3),
     ]
+    if pipeline.ranker is not None:
+        results.append(result("the best 4 of 16 pictures", lambda: picture(None, 16), float("inf"), 3))
+    return results
 
 
 def page_start(model: str, port: int) -> tuple[float, float, float]:
@@ -126,7 +136,7 @@ def page_starts(model: str, port: int, runs: int = 3) -> list[Result]:
 def table(results: list[Result], facts: str) -> str:
     lines = ["| what | median | runs | at most | holds |", "| --- | --- | --- | --- | --- |"]
     for r in results:
-        digits = 1 if r.unit == "s" else 0
+        digits = {"s": 1, "x": 2}.get(r.unit, 0)
         limit = "" if r.limit == float("inf") else f"{r.limit:g} {r.unit}"
         holds = "" if not limit else "yes" if r.holds else "**no**"
         lines.append(f"| {r.name} | {r.value:.{digits}f} {r.unit} | {r.runs} | {limit} | {holds} |")

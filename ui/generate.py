@@ -141,9 +141,10 @@ def told(item: StepProgress, total: int) -> tuple[str, dict[str, int]]:
         message = f"Picture {item.index + 1} of {total}, step {item.step} of {item.steps}"
         return message, {"index": item.index, "step": item.step, "steps": item.steps}
     together = min(BATCH, item.candidates - item.index)
-    place, within = divmod((item.index * item.steps + together * item.step) * total, item.candidates * item.steps)
+    done, of = (item.index * item.steps + together * item.step) * total, item.candidates * item.steps
+    place = min(total - 1, done // of)
     message = f"Candidate {item.index + together} of {item.candidates}, step {item.step} of {item.steps}"
-    return message, {"index": min(place, total - 1), "step": within, "steps": item.candidates * item.steps}
+    return message, {"index": place, "step": done - place * of, "steps": of}
 
 
 def shown(prompt: object) -> str:

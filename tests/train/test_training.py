@@ -15,7 +15,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import train.evaluate
 from dalle.config import CheckpointError, SettingError, StorageError
 from train.__main__ import main
 from train.adversary import Adversary, PatchDiscriminator
@@ -100,40 +99,6 @@ def test_a_folder_that_is_no_checkpoint_is_never_replaced(stages, store_folder, 
     assert run("assemble", *parts, "--out", tmp_path / "mine") == 1
     assert "no checkpoint" in capsys.readouterr().err
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
-
-
-@pytest.fixture(scope="module")
-def evaluators(store_folder, tmp_path_factory):
-    """Two evaluators of different seeds."""
-    root = tmp_path_factory.mktemp("evaluators")
-    for seed in (1, 2):
-        where = ["--run-folder", root / f"run-{seed}", "--out", root / str(seed), "--data", store_folder]
-        assert run("evaluator", *TINY, *where, "--steps", 3, "--batch-size", 8, "--seed", seed) == 0
-    return root
-
-
-def test_evaluation_goes_on_and_never_mixes_evaluators(stages, evaluators, store_folder, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    drawn = []
-    draw = train.evaluate.draw
-    monkeypatch.setattr(train.evaluate, "draw", lambda *given: drawn.append(given[1]) or draw(*given))
-    common = ["--model", stages / "checkpoint-flow", "--data", store_folder, "--split", "val", "--steps", 1, "--device", "cpu"]
-
-    def table(evaluator):
-        drawn.clear()
-        assert run("evaluate", *common, "--evaluator", evaluators / evaluator, "--out", tmp_path / "new" / "table") == 0
-        return json.loads((tmp_path / "new" / "table.json").read_text())
-
-    first = table("1")
-    assert len(drawn) == first["facts"]["drawings and prompts"] == 2
-    assert [row["figure"].split(",")[0] for row in first["rows"]] == ["reconstruction PSNR", "R-precision"]
-    assert "| R-precision" in (tmp_path / "new" / "table.md").read_text()
-    again = table("1")
-    assert drawn == [] and again["rows"] == first["rows"]
-    table("2")
-    assert len(drawn) == 2
-    assert run("evaluate", *common[:-6], "--evaluator", evaluators / "1", "--split", "test") == 1
-    assert "100 are needed" in capsys.readouterr().err
 
 
 def test_a_state_of_another_shape_is_named(stages, store_folder, capsys):

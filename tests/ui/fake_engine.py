@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 from dalle.config import (
     DEFAULT_GUIDANCE,
     IMAGE_SIZE,
+    MAX_CANDIDATES,
     MAX_GUIDANCE,
     MAX_IMAGES,
     MAX_SEED,
@@ -23,7 +24,17 @@ from dalle.config import (
     RefusedError,
     SettingError,
 )
-from dalle.engine import EngineStatus, Frame, GenerateRequest, InterpolateRequest, Picture, StepProgress, path_metadata
+from dalle.engine import (
+    BATCH,
+    EngineStatus,
+    Frame,
+    GenerateRequest,
+    InterpolateRequest,
+    MixRequest,
+    Picture,
+    StepProgress,
+    path_metadata,
+)
 from dalle.judge import Judgement
 
 MAX_CHARACTERS = 200
@@ -91,13 +102,44 @@ class FakeEngine:
         judgement = self.judge(prompt)
         if request.strict and judgement.refused:
             raise RefusedError("Strict mode: this prompt would not be drawn well.", judgement)
+        if request.candidates is not None:
+            self._within("number of candidates", request.candidates, 1, MAX_CANDIDATES)
         settings = {
             "num_inference_steps": steps,
             "guidance_scale": guidance,
             "style": request.style,
             "model": "tests/fake",
         }
+        if request.candidates and request.candidates > request.num_images:
+            return self._best(request, seed, steps, settings, cancel)
         return self._generate(request, seed, steps, settings, cancel)
+
+    def _best(
+        self, request: GenerateRequest, seed: int, steps: int, settings: dict, cancel: threading.Event | None
+    ) -> Iterator[StepProgress | Picture]:
+        """Candidates eight at a time; the later a candidate, the better it is."""
+        with self._at_work():
+            for first in range(0, request.candidates, BATCH):
+                for step in range(1, steps + 1):
+                    self._step(cancel, first * steps + step)
+                    yield StepProgress(first, step, steps, request.candidates)
+            for place in range(request.num_images):
+                index = request.candidates - 1 - place
+                own = (seed + index) % 2**32
+                picture = disc((own * 47 % 256, own * 91 % 256, own * 13 % 256))
+                yield Picture(picture, place, request.prompt, own, self.delay, (index + 1) / request.candidates, settings)
+
+    def mix(self, request: MixRequest, cancel: threading.Event | None = None) -> Picture:
+        self._ready()
+        for prompt in request.prompts:
+            self._clean(prompt)
+        weights = request.weights or [1] * len(request.prompts)
+        settings = {
+            "prompts": list(request.prompts),
+            "weights": [weight / sum(weights) for weight in weights],
+            "seeds": list(request.seeds or range(len(weights))),
+        }
+        return Picture(disc((9, 9, 9)), 0, " | ".join(request.prompts), settings["seeds"][0], self.delay, 0.5, settings)
 
     def _generate(
         self, request: GenerateRequest, seed: int, steps: int, settings: dict, cancel: threading.Event | None
@@ -116,6 +158,8 @@ class FakeEngine:
         for prompt in (request.prompt_a, request.prompt_b):
             self._clean(prompt)
         self._within("number of frames", request.frames, 2, 65)
+        if request.pacing not in ("even", "raw"):
+            raise SettingError(f"Unknown pacing {request.pacing!r}: choose even or raw.")
         return self._interpolate(request, cancel)
 
     def path_metadata(self, request: InterpolateRequest) -> dict[str, str]:

@@ -22,9 +22,9 @@ def client(site, tmp_path) -> Client:
     return Client(site.url, verbose=False, download_files=tmp_path)
 
 
-def test_only_the_three_endpoints_are_named_and_typed(client):
+def test_only_these_endpoints_are_named_and_typed(client):
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
-    assert set(endpoints) == {"/generate", "/interpolate", "/judge"}
+    assert set(endpoints) == {"/generate", "/interpolate", "/judge", "/mix"}
     types = {p["parameter_name"]: p["type"].get("type") for p in endpoints["/generate"]["parameters"]}
     assert types["prompt"] == "string" and types["num_images"] == "integer" and types["strict"] == "boolean"
     assert endpoints["/generate"]["returns"][0]["python_type"]["type"] == "list[filepath]"
@@ -69,6 +69,14 @@ def test_a_path_without_seeds_tells_the_ones_it_took(client):
     assert all(len(seeds) == 2 for seeds in found) and found[0] != found[1]
 
 
+def test_the_best_of_many_and_a_mixture(client):
+    files, seeds, records = client.predict("a cat", 2, 7, candidates=9, api_name="/generate")
+    assert len(files) == 2 and records[0]["score"] > records[1]["score"] and set(seeds) <= set(range(7, 16))
+    file, told = client.predict(["a cat", "a dog", "a star"], [1, 1, 2], [4, 5, 6], api_name="/mix")
+    assert told["settings"]["weights"] == [0.25, 0.25, 0.5] and told["settings"]["seeds"] == [4, 5, 6]
+    assert read_png_metadata(file)["prompt"] == "a cat | a dog | a star"
+
+
 def test_judge_returns_a_verdict(client):
     verdict = client.predict("a green apple", api_name="/judge")
     assert verdict["verdict"] == "known" and verdict["score"] == 1 and verdict["refused"] is False
@@ -94,6 +102,14 @@ def test_judge_returns_a_verdict(client):
         ("/interpolate", {"prompt_a": "a cat", "prompt_b": "a dog", "pingpong": "no"}, "true or false"),
         ("/interpolate", {"prompt_a": "a cat", "prompt_b": ""}, "empty"),
         ("/interpolate", {"prompt_a": "a cat", "prompt_b": "a dog", "frames": 10**6}, "2 to 65"),
+        ("/interpolate", {"prompt_a": "a cat", "prompt_b": "a dog", "pacing": "slow"}, "even or raw"),
+        ("/generate", {"prompt": "a cat", "candidates": 10**6}, "1 to 32"),
+        ("/generate", {"prompt": "a cat", "truncation": "little"}, "variety must be a number"),
+        ("/mix", {"prompts": "a cat"}, "must be a list"),
+        ("/mix", {"prompts": ["a cat", 5]}, "must be text"),
+        ("/mix", {"prompts": ["a cat", ""]}, "empty"),
+        ("/mix", {"prompts": ["a cat"], "weights": ["much"]}, "weight must be a number"),
+        ("/mix", {"prompts": ["a cat"], "seeds": [None]}, "seed is missing"),
         ("/judge", {"prompt": ["a cat"]}, "must be text"),
         ("/judge", {"prompt": "\t"}, "empty"),
     ],

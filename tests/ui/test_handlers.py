@@ -9,10 +9,11 @@ from typing import Any
 import gradio as gr
 import pytest
 
+from dalle.engine import StepProgress
 from tests.ui.fake_engine import FakeEngine
 from ui import verdict
 from ui.about import card_text
-from ui.generate import Generate
+from ui.generate import Generate, told
 from ui.interpolate import Interpolate, is_level
 from ui.layout import status_line
 from ui.outbox import Outbox
@@ -65,6 +66,27 @@ def test_pictures_come_one_by_one_and_can_be_made_again():
     _, opinion, seed = updates[0]
     assert opinion["state"] == "judged" and opinion["prompt"] == "a red apple"
     assert seed == gr.skip()  # the box may hold the next one by now
+
+
+def test_the_best_come_from_many_candidates():
+    updates = generate(FakeEngine(), best=True)
+    messages = [wall["message"] for wall, _, _ in updates]
+    assert messages[-1].startswith("2 pictures") and any("of 2" in message for message in messages)
+    last = updates[-1][0]["pictures"]
+    assert [picture["seed"] for picture in last] == [5 + 15, 5 + 14]
+    assert last[0]["score"] > last[1]["score"]
+
+
+def test_candidates_fill_the_wall_from_nothing_to_all():
+    shares = []
+    for first in (0, 8):
+        for step in (1, 2, 3, 4):
+            message, place = told(StepProgress(first, step, 4, 16), 3)
+            shares.append((place["index"] + place["step"] / place["steps"]) / 3)
+            assert message == f"Candidate {first + 8} of 16, step {step} of 4"
+            assert place["index"] < 3
+    assert shares == pytest.approx([k / 8 for k in range(1, 9)])
+    assert told(StepProgress(1, 2, 4), 3) == ("Picture 2 of 3, step 2 of 4", {"index": 1, "step": 2, "steps": 4})
 
 
 def test_an_unlocked_seed_is_drawn_and_shown():
