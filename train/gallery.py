@@ -1,25 +1,39 @@
-"""`python -m train gallery`: the pictures of the docs, drawn by a checkpoint: contact sheet, interpolations, reconstructions."""
+"""`python -m train gallery`: the pictures of the docs, drawn by a checkpoint.
+
+Contact sheets, interpolations, reconstructions, failures and training snapshots: all by a rule, nothing is picked.
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
+import re
 from pathlib import Path
 
-import torch
 from PIL import Image
 
-from dalle.config import DEFAULT_GUIDANCE, DEFAULT_STEPS, StorageError
+from dalle.config import DEFAULT_GUIDANCE, IMAGE_SIZE, StorageError
 from dalle.engine import Engine, GenerateRequest, InterpolateRequest, Picture
 from dalle.images import grid, over, to_pil
 from train.data import SpriteStore
 from train.data.store import spread
-from train.evaluate import pixels_of
+from train.evaluation.reconstruction import pixels_of, reconstruct
+from train.prior import SAMPLE_PROMPTS
 
 PATHS = (
     ("a red apple", "a yellow sun"),
     ("a cat", "a dog"),
     ("a rocket", "a green tree"),
 )
+FAILURES = 24
+SNAPSHOT_PROMPTS = SAMPLE_PROMPTS[::4]
+SNAPSHOTS = 6
+SAMPLE_COLUMNS, SAMPLE_GAP = 6, 16
+"""How `train.prior` lays out its samples."""
+
+
+class Missing(Exception):
+    """A picture can't be made, and the text says why; the others can."""
 
 
 def save(image: Image.Image, path: Path) -> None:
@@ -35,13 +49,68 @@ def save(image: Image.Image, path: Path) -> None:
     print(path)
 
 
-def contact_sheet(engine: Engine, prompts: list[str], seed: int, steps: int, guidance: float) -> Image.Image:
-    """One picture a prompt, all with consecutive seeds: nothing is picked."""
-    pictures = []
-    for index, prompt in enumerate(prompts):
-        request = GenerateRequest(prompt, 1, seed + index, steps, guidance)
-        pictures += [over(item.image) for item in engine.generate(request) if isinstance(item, Picture)]
+def draw(engine: Engine, prompt: str, seed: int, steps: int | None, guidance: float) -> Image.Image:
+    """One picture over white."""
+    request = GenerateRequest(prompt, 1, seed, num_inference_steps=steps, guidance_scale=guidance)
+    (picture,) = (item for item in engine.generate(request) if isinstance(item, Picture))
+    return over(picture.image)
+
+
+def contact_sheet(engine: Engine, prompts: list[str], seed: int, steps: int | None, guidance: float) -> Image.Image:
+    """One picture a prompt, all with consecutive seeds; the prior's own number of steps where none is given."""
+    pictures = [draw(engine, prompt, seed + index, steps, guidance) for index, prompt in enumerate(prompts)]
     return grid(pictures, columns=8, labels=prompts)
+
+
+def failures(engine: Engine, evaluation: Path) -> Image.Image:
+    """The pictures of an evaluation whose own prompt had the worst ranks among others, the worst first.
+
+    Raises:
+        Missing: there is no evaluation of these weights.
+    """
+    try:
+        report = json.loads(evaluation.read_text(encoding="utf-8"))
+        details, revision = report["details"], report["facts"]["revision"]
+        failed = [each for each in details["prompts"] if each["rank"] > 1]
+        worst = sorted(failed, key=lambda each: -each["rank"])[:FAILURES]  # equals keep their order
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Missing(f"{evaluation} names no prompts: run `python -m train evaluate` first") from error
+    if revision != engine.revision:
+        raise Missing(f"{evaluation} is of weights {revision}, not of {engine.revision}: run `python -m train evaluate` first")
+    if not worst:
+        raise Missing(f"{evaluation} has no failures")
+    pictures = [draw(engine, each["prompt"], each["seed"], details["steps"], details["guidance"]) for each in worst]
+    labels = [f"{each['prompt']} (rank {each['rank']})" for each in worst]
+    return grid(pictures, columns=8, labels=labels)
+
+
+def snapshots(run: Path) -> Image.Image:
+    """The same prompts with the same noise at moments of a run of the prior, evenly spread from the first to the last.
+
+    Raises:
+        Missing: the run has no samples, or they are laid out in another way.
+    """
+    paths = sorted((run / "samples").glob("step-*.png"))
+    if not paths:
+        raise Missing(f"{run} holds no samples of a prior")
+    chosen = sorted({round(place * (len(paths) - 1) / (SNAPSHOTS - 1)) for place in range(SNAPSHOTS)})
+    rows = -(-len(SAMPLE_PROMPTS) // SAMPLE_COLUMNS)
+    cells: dict[tuple[str, int], Image.Image] = {}
+    for path in (paths[place] for place in chosen):
+        with Image.open(path) as opened:
+            sheet = opened.convert("RGB")
+        pitch, rest = divmod(sheet.height - SAMPLE_GAP, rows)
+        if sheet.width != SAMPLE_COLUMNS * (IMAGE_SIZE + SAMPLE_GAP) + SAMPLE_GAP or rest or pitch < IMAGE_SIZE:
+            raise Missing(f"{path} does not show the {len(SAMPLE_PROMPTS)} prompts of this version")
+        step = int(re.sub(r"\D", "", path.stem))
+        for prompt in SNAPSHOT_PROMPTS:
+            row, column = divmod(SAMPLE_PROMPTS.index(prompt), SAMPLE_COLUMNS)
+            x, y = SAMPLE_GAP + column * (IMAGE_SIZE + SAMPLE_GAP), SAMPLE_GAP + row * pitch
+            cells[prompt, step] = sheet.crop((x, y, x + IMAGE_SIZE, y + IMAGE_SIZE))
+    steps = sorted({step for _, step in cells})
+    order = [(prompt, step) for prompt in SNAPSHOT_PROMPTS for step in steps]
+    labels = [f"{prompt}: step {step:,}" for prompt, step in order]
+    return grid([cells[each] for each in order], columns=len(steps), labels=labels, cell=IMAGE_SIZE // 2)
 
 
 def interpolation_strip(engine: Engine, a: str, b: str, seed: int, frames: int) -> Image.Image:
@@ -52,17 +121,14 @@ def interpolation_strip(engine: Engine, a: str, b: str, seed: int, frames: int) 
     return grid([over(frame.image) for frame in found], columns=frames, labels=labels)
 
 
-@torch.inference_mode()
 def reconstructions(engine: Engine, store: SpriteStore, count: int) -> Image.Image:
     """Held-out drawings, each above its reconstruction."""
     vae = engine.wait().vae
-    weight = next(vae.parameters())
     originals, again = [], []
     for row in spread(store.rows("test"), count):
         pixels = pixels_of(store, row)
-        x = pixels.to(weight.device, weight.dtype).contiguous(memory_format=torch.channels_last)
         originals += [over(picture) for picture in to_pil(pixels)]
-        again += [over(picture) for picture in to_pil(vae.from_latents(vae.to_latents(x)).cpu())]
+        again += [over(picture) for picture in to_pil(reconstruct(vae, pixels))]
     columns = 8
     cells: list[Image.Image] = []
     for begin in range(0, len(originals), columns):
@@ -75,9 +141,11 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--model", default="checkpoints/default")
     parser.add_argument("--prompts", type=Path, default=Path("docs/prompts.txt"))
     parser.add_argument("--data", type=Path, default=Path("data/sprites"), help="for the reconstructions")
+    parser.add_argument("--evaluation", type=Path, default=Path("docs/evaluation.json"), help="for the failures")
+    parser.add_argument("--snapshots", type=Path, default=Path("runs/prior"), help="run folder of a prior, for the snapshots")
     parser.add_argument("--out", type=Path, default=Path("docs/pictures"))
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=DEFAULT_STEPS)
+    parser.add_argument("--steps", type=int, help="of the contact sheet; by default what the model was made for")
     parser.add_argument("--guidance", type=float, default=DEFAULT_GUIDANCE)
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args(argv)
@@ -85,10 +153,25 @@ def main(argv: list[str]) -> int:
     engine.load()
     prompts = arguments.prompts.read_text(encoding="utf-8").split("\n")
     prompts = [line.strip() for line in prompts if line.strip()]
-    sheet = contact_sheet(engine, prompts, arguments.seed, arguments.steps, arguments.guidance)
-    save(sheet, arguments.out / "contact-sheet.webp")
+    for steps, name in ((arguments.steps, "contact-sheet"), (1, "contact-sheet-1-step")):
+        sheet = contact_sheet(engine, prompts, arguments.seed, steps, arguments.guidance)
+        save(sheet, arguments.out / f"{name}.webp")
     for number, (a, b) in enumerate(PATHS, 1):
         save(interpolation_strip(engine, a, b, arguments.seed, 9), arguments.out / f"interpolation-{number}.webp")
-    if arguments.data.exists():
-        save(reconstructions(engine, SpriteStore.open(arguments.data), 24), arguments.out / "reconstructions.webp")
+
+    def of_drawings() -> Image.Image:
+        if not arguments.data.exists():
+            raise Missing(f"there are no drawings in {arguments.data}")
+        return reconstructions(engine, SpriteStore.open(arguments.data), 24)
+
+    makers = {
+        "reconstructions": of_drawings,
+        "failures": lambda: failures(engine, arguments.evaluation),
+        "snapshots": lambda: snapshots(arguments.snapshots),
+    }
+    for name, make in makers.items():
+        try:
+            save(make(), arguments.out / f"{name}.webp")
+        except Missing as reason:
+            print(f"No {name}.webp: {reason}.")
     return 0

@@ -20,6 +20,9 @@ RELATIONS: dict[str, tuple[str, ...]] = {
 }
 """Relation -> how captions say it."""
 
+BESIDE = ("and", "and", "next to", "beside", "with")
+"""How captions join two things that stand side by side, whichever is on the left."""
+
 BACKGROUNDS: dict[str, str] = {
     "plain": "on {colour} background",
     "gradient": "on {colour} gradient background",

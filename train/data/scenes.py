@@ -22,6 +22,7 @@ from torch import Tensor
 from dalle.config import COLOURS, IMAGE_SIZE, STYLES
 from train.data.captions import (
     BACKGROUNDS,
+    BESIDE,
     NUMBERS,
     RELATIONS,
     article,
@@ -245,8 +246,8 @@ class SceneComposer:
         # What is named behind, or stands below what lies on it, is painted first.
         layers = [two, one] if relation == "on" else [one, two]
         caption = join([names[0], rng.choice(RELATIONS[relation]), names[1]])
-        if relation in ("left", "right") and rng.random() < 0.1:
-            caption = join([names[0], "next to", names[1]])
+        if relation in ("left", "right") and rng.random() < 0.3:
+            caption = join([names[0], rng.choice(BESIDE), names[1]])
         label: dict[str, object] = {
             "kind": "coloured pair" if coloured else "pair",
             "objects": [a, b],

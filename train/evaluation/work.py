@@ -1,0 +1,58 @@
+"""Results kept as they are made, so that an interrupted evaluation goes on where it stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dalle.images import write_whole
+
+
+class Work:
+    """Parts of an evaluation, a file each, in a folder of their own for everything that they depend on.
+
+    Args:
+        root: where the folders are.
+        name: what is worked on, the folder's readable part.
+        key: everything that a part depends on besides its name. Another key is another folder, so that results of two
+            models, evaluators or renderings never meet.
+    """
+
+    def __init__(self, root: Path, name: str, key: dict[str, object]) -> None:
+        told = json.dumps(key, sort_keys=True)
+        self.key = key
+        self.folder = root / f"{name}-{hashlib.sha256(told.encode()).hexdigest()[:12]}"
+        self.seconds = 0.0
+        """What the parts asked for so far took when they were made."""
+        self.seconds_here = 0.0
+        """What of that was spent by this object."""
+
+    def part(self, name: str, make: Callable[[], Any]) -> Any:
+        """What `make` gives, as JSON knows it; read from the disk where an earlier session made it."""
+        path = self.folder / f"{name}.json"
+        try:
+            saved = json.loads(path.read_text(encoding="utf-8"))
+            self.seconds += saved["seconds"]
+            return saved["value"]
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            began = time.monotonic()
+        value = make()
+        spent = time.monotonic() - began
+        text = json.dumps({"value": value, "seconds": spent})
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not (self.folder / "key.json").exists():
+            write_whole(self.folder / "key.json", (json.dumps(self.key, indent=2) + "\n").encode())
+        write_whole(path, text.encode())
+        self.seconds += spent
+        self.seconds_here += spent
+        # Through the text, so that a resumed evaluation has the very same numbers.
+        return json.loads(text)["value"]
+
+
+def rounded(values: list[float]) -> list[float]:
+    """Six digits: as many as float32 has, in a third of the space."""
+    return [float(f"{value:.6g}") for value in values]
