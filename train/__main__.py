@@ -17,7 +17,7 @@ STAGES = {
     "evaluator": ("train.evaluator", "the frozen evaluator, trained on real drawings only"),
     "assemble": ("train.assemble", "put the trained parts together as a checkpoint folder"),
     "evaluate": ("train.evaluate", "measure a checkpoint, one table"),
-    "gallery": ("train.gallery", "the pictures of the docs: contact sheet, interpolations, reconstructions"),
+    "gallery": ("train.gallery", "the pictures of the docs: contact sheets, paths, failures, snapshots of training"),
 }
 
 RESUMABLE = ("autoencoder", "prior", "distill", "ranker", "classic", "evaluator")

@@ -1,7 +1,8 @@
 """`python -m train evaluator`: the frozen judge of evaluations, a small picture encoder that meets the text encoder half-way.
 
 Trained with the contrastive loss of CLIP (Radford et al. 2021, arXiv:2103.00020) on real drawings of the training split
-alone; it never sees a generated picture, and nothing is ever trained, ranked or chosen with it.
+alone, some of them recoloured as composed scenes are, so that it knows a purple lemon when it sees one; it never sees a
+generated picture, and nothing is ever trained, ranked or chosen with it.
 """
 
 from __future__ import annotations
@@ -18,16 +19,19 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-from dalle.config import TEXT_DIM, CheckpointError
+from dalle.config import COLOURS, TEXT_DIM, CheckpointError
 from dalle.hub import check_weights
 from dalle.text import TextEncoder
 from train.data import SpriteStore
-from train.data.captions import with_article
+from train.data.captions import with_article, without_colour
+from train.data.scenes import recolour
 from train.data.store import small_pictures
 from train.loop import Loop, RunConfig, add_run_arguments, make_accelerator, run_config, step_generator
 from train.losses import over
 
 INPUT_SIZE = 64
+RECOLOURED = 0.25
+"""Share of the drawings that can be recoloured that are; half of them with the colour in their text."""
 
 
 class Evaluator(ModelMixin, ConfigMixin):
@@ -92,6 +96,10 @@ class EvaluatorTask:
         self.concepts, self.concept_of = np.unique(labels, return_inverse=True)
         texts = [with_article(label) for label in self.concepts.tolist()]
         self.pooled = torch.cat([encoder.encode(texts[i : i + 128]).pooled.cpu() for i in range(0, len(texts), 128)])
+        self.encoder = encoder
+        self._pooled: dict[str, Tensor] = {}
+        bare = [without_colour(label) for label in labels]
+        self.bare = [name if name and store.records[row].colour else None for name, row in zip(bare, self.rows, strict=True)]
         self.by_concept = [np.flatnonzero(self.concept_of == c) for c in range(len(self.concepts))]
         val = store.rows("val")
         self.val_x = evaluator_input(small_pictures(store, val, INPUT_SIZE).float() / 127.5 - 1)
@@ -111,7 +119,7 @@ class EvaluatorTask:
         chosen = torch.randperm(len(self.concepts), generator=generator)[:size].tolist()
         picks = torch.rand(size, generator=generator).tolist()
         rows = [self.by_concept[c][int(p * len(self.by_concept[c]))] for c, p in zip(chosen, picks, strict=True)]
-        x = self.pixels[rows].float() / 255
+        x, pooled = self._recoloured(rows, self.pixels[rows].float() / 255, self.pooled[chosen], generator)
         # Random background, size, place and mirror image: what is drawn counts, not where.
         paint = torch.rand(size, 3, 1, 1, generator=generator)
         white = torch.rand(size, 1, 1, 1, generator=generator) < 0.5
@@ -127,7 +135,7 @@ class EvaluatorTask:
         device = self.accelerator.device
         x = x.to(device, memory_format=torch.channels_last)
         with self.accelerator.autocast():
-            logits = self.wrapped(x, self.pooled[chosen].to(device)).float()
+            logits = self.wrapped(x, pooled.to(device)).float()
         target = torch.arange(size, device=device)
         loss = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
         optimizer = self.optimizers["evaluator"]
@@ -135,6 +143,27 @@ class EvaluatorTask:
         self.accelerator.backward(loss)
         optimizer.step()
         return {"loss": loss.detach(), "accuracy": (logits.argmax(1) == target).float().mean()}
+
+    def _recoloured(self, rows: list[int], x: Tensor, pooled: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Drawings (B, 4, 64, 64) in [0, 1], some in other colours, and the vectors of what they show then."""
+        paints = [paint for paint in COLOURS if paint not in ("black", "white", "gray")]
+        draws = torch.rand(len(rows), 3, generator=generator).tolist()
+        chosen = [place for place, row in enumerate(rows) if self.bare[row] and draws[place][0] < RECOLOURED]
+        if not chosen:
+            return x, pooled
+        x, pooled = x.clone(), pooled.clone()
+        names = [paints[int(draws[place][1] * len(paints))] for place in chosen]
+        x[chosen] = recolour(x[chosen], torch.tensor([COLOURS[name] for name in names]) / 255)
+        for place, name in zip(chosen, names, strict=True):
+            bare = self.bare[rows[place]]
+            said = f"{name} {bare}" if draws[place][2] < 0.5 else bare
+            pooled[place] = self._vector(with_article(said, bare))
+        return x, pooled
+
+    def _vector(self, text: str) -> Tensor:
+        if text not in self._pooled:
+            self._pooled[text] = self.encoder.encode([text]).pooled[0].cpu()
+        return self._pooled[text]
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
