@@ -211,7 +211,8 @@ def run_generate(arguments: argparse.Namespace, engine_factory: EngineFactory) -
     with _progress("pictures") as advance, folder_for(arguments.out):
         for item in items:
             if isinstance(item, StepProgress):
-                advance((item.index * item.steps + item.step) / (item.steps * (item.candidates or request.num_images)))
+                done = item.index * item.steps + item.step * item.together
+                advance(done / (item.steps * (item.candidates or request.num_images)))
                 continue
             path = save_picture(item, arguments.out)
             if arguments.json:

@@ -48,7 +48,7 @@ BATCH = 8
 class GenerateRequest:
     """Picture i of a request has seed (seed + i) mod 2^32, so that each can be made again alone.
 
-    With `candidates` above `num_images`, so many are drawn, and those come back, best first, that the ranker likes best.
+    With `candidates`, at least `num_images`, so many are drawn, and those come back, best first, that the ranker likes best.
     """
 
     prompt: str
@@ -96,12 +96,16 @@ class MixRequest:
 
 @dataclass(frozen=True)
 class StepProgress:
-    """Picture `index` (from 0) has done `step` of `steps`; with `candidates` above 0 it is one of so many candidates."""
+    """Picture `index` (from 0) has done `step` of `steps`.
+
+    With `candidates` above 0, it is the first of `together` candidates that are drawn at once, of so many in all.
+    """
 
     index: int
     step: int
     steps: int
     candidates: int = 0
+    together: int = 1
 
 
 @dataclass(frozen=True)
@@ -344,13 +348,10 @@ class Engine:
         with self._turn:
             return self.wait(0).decode_latents(latents).cpu()
 
-    def _score(self, pixels: Tensor, text: TextFeatures) -> float | None:
-        """How well the ranker finds a decoded picture (1, 4, H, W) to fit the text; None without a ranker."""
-        ranker = self.wait(0).ranker
-        if ranker is None:
-            return None
+    def _score(self, pixels: Tensor, text: TextFeatures) -> float:
+        """How well the ranker finds a decoded picture (1, 4, H, W) to fit the text."""
         with self._turn:
-            return float(ranker.agreement(pixels, text))
+            return float(self.wait(0).ranker.agreement(pixels, text))
 
     def generate(
         self, request: GenerateRequest, cancel: threading.Event | None = None
@@ -366,8 +367,8 @@ class Engine:
         count = whole_number(request.num_images, "The number of pictures", 1, MAX_IMAGES)
         candidates = 0
         if request.candidates is not None:
-            candidates = whole_number(request.candidates, "The number of candidates", 1, MAX_CANDIDATES)
-        if candidates > count and pipeline.ranker is None:
+            candidates = whole_number(request.candidates, "The number of candidates", count, MAX_CANDIDATES)
+        if candidates and pipeline.ranker is None:
             raise SettingError(f"{self.model} has no ranker to choose among candidates: draw without, or choose another model.")
         steps, guidance = self._settings(request.num_inference_steps, request.guidance_scale, request.truncation)
         seed = seed_or_random(request.seed)
@@ -378,7 +379,7 @@ class Engine:
             if judgement.refused:
                 raise RefusedError(f"Not drawn, since strict mode is on: {judgement.reason}", judgement)
         wish = Drawing(request.prompt, text, steps, guidance, request.truncation, request.style)
-        if candidates > count:
+        if candidates:
             return self._best(wish, count, candidates, seed, cancel)
         return self._generate(wish, count, seed, cancel)
 
@@ -398,6 +399,8 @@ class Engine:
         self, wish: Drawing, count: int, candidates: int, seed: int, cancel: threading.Event | None
     ) -> Iterator[StepProgress | Picture]:
         """Draws candidates, several at a time, and then yields those with the highest scores, best first."""
+        from dalle.ranking import best_first
+
         found: list[Picture] = []
         for first in range(0, candidates, BATCH):
             began = time.perf_counter()
@@ -406,15 +409,15 @@ class Engine:
             clean = noise
             drawing = self._draw(noise, wish.text.repeat(len(seeds)), wish.steps, wish.guidance, cancel)
             for step, clean in enumerate(drawing, 1):  # noqa: B007
-                yield StepProgress(first, step, wish.steps, candidates)
+                yield StepProgress(first, step, wish.steps, candidates, len(seeds))
             share = (time.perf_counter() - began) / len(seeds)
             for row, own_seed in enumerate(seeds):
                 if cancel is not None and cancel.is_set():
                     raise Cancelled("Stopped.")
                 found.append(self._finished_picture(wish, clean[row : row + 1], 0, own_seed, time.perf_counter() - share))
-        best = sorted(found, key=lambda picture: -(picture.score or 0.0))[:count]  # equals keep the order of their seeds
-        for place, picture in enumerate(best):
-            yield replace(picture, index=place, settings=picture.settings | {"candidates": candidates})
+        order = best_first([picture.score for picture in found])
+        for place, chosen in enumerate(order[:count]):
+            yield replace(found[chosen], index=place, settings=found[chosen].settings | {"candidates": candidates})
 
     def _noise(self, seeds: Sequence[int], truncation: float) -> Tensor:
         import torch
@@ -423,11 +426,22 @@ class Engine:
 
         return truncate(draw_noise([torch.Generator().manual_seed(seed) for seed in seeds]), truncation)
 
-    def _finished_picture(self, wish: Drawing, latents: Tensor, index: int, seed: int, began: float) -> Picture:
+    def _finished_picture(
+        self,
+        wish: Drawing,
+        latents: Tensor,
+        index: int,
+        seed: int,
+        began: float,
+        parts: Sequence[tuple[TextFeatures, float]] | None = None,
+    ) -> Picture:
+        """`parts`: texts and their shares in a mixture, whose score is the mean of theirs."""
         from dalle.images import to_pil
 
         pixels = self._decode(latents)
-        score = self._score(pixels, wish.text)
+        score = None
+        if self.wait(0).ranker is not None:
+            score = sum(share * self._score(pixels, text) for text, share in parts or [(wish.text, 1.0)])
         settings = self._record(wish.steps, wish.guidance, wish.style, wish.truncation) | {"seed": seed}
         return Picture(to_pil(pixels)[0], index, wish.prompt, seed, time.perf_counter() - began, score, settings)
 
@@ -443,6 +457,21 @@ class Engine:
         noises = [self._noise([seed], request.truncation) for seed in (request.seed_a, request.seed_b)]
         return self._interpolate(ends, noises, frames, steps, guidance, request.pacing, cancel)
 
+    def _glance(self, latents: Tensor) -> Tensor:
+        """What latents (N, C, S, S) will look like, in short: vectors (N, D) whose distances tell how much a picture changes.
+
+        The decoder is fond of half-size latents as well (it was trained on them), and the ranker looks at small pictures anyway.
+        """
+        import torch
+        import torch.nn.functional as F
+
+        pipeline = self.wait(0)
+        if pipeline.ranker is None:
+            return latents.flatten(1)
+        with self._turn, torch.inference_mode():
+            pixels = pipeline.decode_latents(F.avg_pool2d(latents, 2))
+            return pipeline.ranker.pictures(pixels.to(pipeline.ranker.device))
+
     def _encode_all(self, prompts: Sequence[str], style: str | None, names: Sequence[str]) -> list[TextFeatures]:
         """Features of several prompts; an error says which of them it is about."""
         found = []
@@ -451,6 +480,8 @@ class Engine:
                 try:
                     found.append(self.wait(0).encode_prompt(prompt, style))
                 except PromptError as error:
+                    if len(prompts) == 1:
+                        raise
                     count = ("one", "two", "three", "four")[len(prompts) - 1]
                     raise PromptError(f"The {which} of the {count} prompts: {error}") from error
         return found
@@ -487,9 +518,12 @@ class Engine:
                 found.append(latents)
             return torch.cat(found)
 
+        def looks_at(positions: Sequence[float]) -> Tensor:
+            return self._glance(latents_at(positions, 1))
+
         positions = [index / (frames - 1) for index in range(frames)]
         if pacing == "even":
-            positions = pace(lambda wanted: latents_at(wanted, 1), frames)
+            positions = pace(looks_at, frames)
         order = list(coarse_to_fine(frames))
         # The first level, both ends and three between, comes as one batch; then what follows, a few at a time.
         groups = [order[:5], *(order[first : first + BATCH] for first in range(5, frames, BATCH))]
@@ -507,7 +541,10 @@ class Engine:
         from dalle.interpolation import mix_noise, mix_text
 
         began = time.perf_counter()
-        prompts, weights = list(request.prompts), list(request.weights or [1.0] * len(request.prompts))
+        if isinstance(request.prompts, str):
+            raise SettingError("Give the prompts as a list.")
+        prompts = list(request.prompts)
+        weights = [1.0] * len(prompts) if request.weights is None else list(request.weights)
         if not 1 <= len(prompts) <= MAX_MIXED:
             raise SettingError(f"Mix between 1 and {MAX_MIXED} prompts, not {len(prompts)}.")
         seeds = [None] * len(prompts) if request.seeds is None else list(request.seeds)
@@ -528,7 +565,7 @@ class Engine:
         noise = mix_noise([self._noise([seed], request.truncation) for seed in seeds], shares)
         *_, latents = self._draw(noise, text, steps, guidance, cancel)
         wish = Drawing(" | ".join(prompts), text, steps, guidance, request.truncation, request.style)
-        picture = self._finished_picture(wish, latents, 0, seeds[0], began)
+        picture = self._finished_picture(wish, latents, 0, seeds[0], began, list(zip(texts, shares, strict=True)))
         return replace(picture, settings=picture.settings | {"prompts": prompts, "weights": shares, "seeds": seeds})
 
 

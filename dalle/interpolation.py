@@ -95,29 +95,29 @@ def even_positions(positions: Sequence[float], gaps: Sequence[float], frames: in
     return found.tolist()
 
 
-def pace(latents_at: Callable[[list[float]], Tensor], frames: int, measured: int = 33, refined: int = 16) -> list[float]:
+def pace(looks_at: Callable[[list[float]], Tensor], frames: int, measured: int = 17, refined: int = 8) -> list[float]:
     """Positions at which the pictures of a path change evenly.
 
     The path is sampled at `measured` even positions, then twice more where it changes fastest: where the picture turns from one
     thing into another, the distance between two samples says nothing of where between them it happened.
 
     Args:
-        latents_at: positions -> latents (N, C, S, S), cheap estimates of what will be drawn there.
+        looks_at: positions -> vectors (N, ...), cheap estimates of how the pictures there look.
         frames: how many positions are wanted; the first is 0 and the last is 1.
     """
     positions = np.linspace(0, 1, measured).tolist()
-    latents = latents_at(positions).float()
+    looks = looks_at(positions).float()
     for _ in range(2):
-        gaps = (latents[1:] - latents[:-1]).flatten(1).norm(dim=1).tolist()
+        gaps = (looks[1:] - looks[:-1]).flatten(1).norm(dim=1).tolist()
         usual = sum(gaps) / max(1, frames - 1)
         wide = sorted(range(len(gaps)), key=lambda place: -gaps[place])[:refined]
         wide = sorted(place for place in wide if gaps[place] > usual)
         if not wide:
             break
         between = [(positions[place] + positions[place + 1]) / 2 for place in wide]
-        more = latents_at(between).float()
+        more = looks_at(between).float()
         order = np.argsort([*positions, *between], kind="stable").tolist()
         positions = [[*positions, *between][index] for index in order]
-        latents = torch.cat([latents, more])[order]
-    gaps = (latents[1:] - latents[:-1]).flatten(1).norm(dim=1).tolist()
+        looks = torch.cat([looks, more])[order]
+    gaps = (looks[1:] - looks[:-1]).flatten(1).norm(dim=1).tolist()
     return even_positions(positions, gaps, frames)

@@ -74,9 +74,9 @@ class Ranker(ModelMixin, ConfigMixin):
         weights = text.mask.unsqueeze(-1).to(x)
         return F.normalize(self.text_head((x * weights).sum(1) / weights.sum(1)).float(), dim=-1)
 
-    def forward(self, pixels: Tensor, text: TextFeatures) -> tuple[Tensor, Tensor]:
-        """-> vectors of the pictures and of the texts."""
-        return self.pictures(pixels), self.texts(text)
+    def forward(self, pixels: Tensor, text: TextFeatures) -> tuple[Tensor, Tensor, Tensor]:
+        """-> vectors of the pictures, vectors of the texts, and the scale of their cosines in the contrastive loss, at most 100."""
+        return self.pictures(pixels), self.texts(text), self.log_scale.clamp(max=4.6).exp()
 
     def score(self, cosine: Tensor) -> Tensor:
         """Cosine of a picture and a text -> 0..1, how likely it is that they belong together rather than not.

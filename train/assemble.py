@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from dalle.config import CheckpointError, SettingError
+from dalle.config import SettingError
 from dalle.hub import WEIGHTS, check_weights, read_json
 from dalle.judge import Judge
 from dalle.pipeline import DallePipeline
@@ -21,8 +21,7 @@ from dalle.text import TextEncoder
 from dalle.vae import DalleVAE
 from train.data import SceneComposer, SpriteStore
 from train.data.sources import attribution
-from train.latents import latent_space
-from train.prior import TRAINED_WITH
+from train.latents import TRAINED_WITH, check_trained_with, latent_space
 
 KNOWN_CAPTIONS = 8_000
 
@@ -63,7 +62,15 @@ def training_story(runs: list[Path]) -> str:
     return "\n".join(rows)
 
 
-def card(store: SpriteStore | None, runs: list[Path], hardware: str) -> str:
+PRIOR_TOLD = {
+    "flow": "transformer that carries noise and text to a latent by flow matching",
+    "flowmap": "transformer that carries noise and text to a latent in four steps or one: a flow map, distilled from a flow",
+    "gaussian": "transformer that makes of a text the mean and log-variance of a latent",
+}
+"""What a card says of each kind of prior."""
+
+
+def card(store: SpriteStore | None, runs: list[Path], hardware: str, prior: str) -> str:
     """The checkpoint's README."""
     data = attribution(store) if store is not None else "The data folder was not there when this card was made."
     return f"""---
@@ -81,7 +88,7 @@ trained from scratch, in the open, by the package `train` of this repository.
 ## Parts
 
 - `vae/`: variational autoencoder trained with an adversary, 256x256 RGBA to 16x16x8 latents.
-- `prior/`: transformer that carries noise and text to a latent by flow matching.
+- `prior/`: {PRIOR_TOLD[prior]}.
 - `ranker/`, where there is one: tells how well a picture fits a text, to put candidates in order.
 - `judge/`: the captions it knows, as quantised vectors, to tell before drawing how well a description can be drawn.
 - The text encoder, all-MiniLM-L6-v2 (Apache-2.0), is not copied here: it is loaded by name.
@@ -108,28 +115,20 @@ The weights are CC BY 4.0, with the attribution of every drawing set as above; t
 """
 
 
-def check_fit(prior: Path, vae: Path, encoder: TextEncoder) -> None:
-    """Raises CheckpointError where the prior was trained in another latent space or on another text encoder's words."""
-    wanted = read_json(prior / TRAINED_WITH)
-    for name, found in (("latent_space", latent_space(vae)), ("text_encoder", encoder.name)):
-        if wanted.get(name) != found:
-            raise CheckpointError(
-                f"{prior} was trained with {name} {wanted.get(name)}, and this is {found}: train the prior again, or name the "
-                "autoencoder and the text encoder that it was trained with."
-            )
-
-
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m train assemble", description=__doc__)
     parser.add_argument("--vae", type=Path, default=Path("runs/autoencoder/vae"))
     parser.add_argument("--prior", type=Path, default=Path("runs/prior/prior"))
-    parser.add_argument("--ranker", type=Path, default=Path("runs/ranker/ranker"), help="left out where there is none")
+    parser.add_argument(
+        "--teachers", type=Path, nargs="*", default=[Path("runs/prior/prior")], help="what the prior was made of, for the card"
+    )
+    parser.add_argument("--ranker", type=Path, default=None, help="weights of the ranker; without, there will be none")
     parser.add_argument("--data", type=Path, default=Path("data/sprites"), help="for the judge's captions and the card")
     parser.add_argument("--out", type=Path, default=Path("checkpoints/default"))
     parser.add_argument("--text-encoder", default="minilm")
     parser.add_argument("--hardware", default="two CPU cores", help="what the runs were made on, for the card")
     arguments = parser.parse_args(argv)
-    for part in (arguments.vae, arguments.prior):
+    for part in filter(None, (arguments.vae, arguments.prior, arguments.ranker)):
         check_weights(part / WEIGHTS)
         read_json(part / "config.json")
     if arguments.out.exists() and not (arguments.out / "model_index.json").exists():
@@ -140,13 +139,11 @@ def main(argv: list[str]) -> int:
     kinds = {cls.__name__: cls for cls in PRIORS.values()}
     prior = kinds[config["_class_name"]].from_pretrained(arguments.prior, dtype=torch.float16)
     vae = DalleVAE.from_pretrained(arguments.vae, dtype=torch.float16)
-    check_fit(arguments.prior, arguments.vae, encoder)
+    check_trained_with(arguments.prior, {"latent_space": latent_space(arguments.vae), "text_encoder": encoder.name})
     ranker = None
-    if (arguments.ranker / WEIGHTS).exists():
-        check_weights(arguments.ranker / WEIGHTS)
+    if arguments.ranker is not None:
+        check_trained_with(arguments.ranker, {"text_encoder": encoder.name})
         ranker = Ranker.from_pretrained(arguments.ranker, dtype=torch.float16)
-    else:
-        print(f"No ranker at {arguments.ranker}: the checkpoint will have none, and can't choose among candidates.")
     pipeline = DallePipeline(
         vae, prior, encoder.model, encoder.tokenizer, ranker=ranker, text_encoder_name=arguments.text_encoder
     )
@@ -154,8 +151,10 @@ def main(argv: list[str]) -> int:
     aside = arguments.out.with_name(arguments.out.name + ".tmp")
     shutil.rmtree(aside, ignore_errors=True)
     pipeline.save_pretrained(aside)
-    runs = [arguments.vae.parent, arguments.prior.parent, *([arguments.ranker.parent] if ranker is not None else [])]
-    story = card(store, runs, arguments.hardware)
+    shutil.copy(arguments.prior / TRAINED_WITH, aside / "prior" / TRAINED_WITH)
+    parts = filter(None, (arguments.vae, *arguments.teachers, arguments.prior, arguments.ranker))
+    runs = list(dict.fromkeys(part.parent for part in parts))
+    story = card(store, runs, arguments.hardware, prior.kind)
     (aside / "README.md").write_text(story, encoding="utf-8")
     old = arguments.out.with_name(arguments.out.name + ".old")
     shutil.rmtree(old, ignore_errors=True)

@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from dalle.config import DEFAULT_GUIDANCE, FLOW_MAP_STEPS, MAX_GUIDANCE, CheckpointError
+from dalle.config import DEFAULT_GUIDANCE, FLOW_MAP_STEPS, MAX_GUIDANCE, CheckpointError, SettingError
 from dalle.hub import WEIGHTS
 from dalle.prior import FlowMapPrior, FlowPrior
 from dalle.sampling import times
@@ -75,9 +75,8 @@ def flow_map_target(
     d = alpha * (t - r)
     if alpha >= 1:
         return v
-    middle, d4, rest = t - d, d[:, None, None, None], (t - d - r)[:, None, None, None]
-    onwards = student(z - d4 * v, middle, r, text, weight).float()
-    return (d4 * v + rest * onwards) / (t - r)[:, None, None, None]
+    onwards = student(z - d[:, None, None, None] * v, t - d, r, text, weight).float()
+    return alpha * v + (1 - alpha) * onwards  # d / (t - r) = alpha
 
 
 def alpha_at(progress: float, first: float = 1.0, last: float = 0.1) -> float:
@@ -117,6 +116,8 @@ class DistillTask(LatentTask):
         z = (1 - t4) * latents + t4 * noise
         with self.accelerator.autocast():
             target = flow_map_target(self.teacher, self.prior, z, segments, text, alpha)
+        # A context of its own: autocast may keep the copies of weights that it made without gradients (pytorch #112583).
+        with self.accelerator.autocast():
             found = network(z, segments.t, segments.r, text, segments.guidance)
         error = (found.float() - target).pow(2).flatten(1).mean(1)
         # A strong guidance makes large targets and large errors: relative to the target's own size they count alike.
@@ -156,13 +157,13 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--learning-rate", type=float, default=5e-4, help="learning rate of AdamW")
     parser.add_argument("--last-alpha", type=float, default=0.1, help="share of a step that the teacher takes in the end")
     arguments = parser.parse_args(argv)
+    if not 0 < arguments.last_alpha <= 1:
+        raise SettingError("--last-alpha must lie above 0 and be at most 1.")
     if not (arguments.teacher / WEIGHTS).exists():
         raise CheckpointError(f"No flow prior at {arguments.teacher}: run `python -m train prior` first, or name --teacher.")
     teacher = load_prior(FlowPrior, arguments.teacher)
-    material = gather_latents(arguments)
-    material.check(arguments.teacher)
     task = DistillTask(
-        material,
+        gather_latents(arguments, arguments.teacher),
         teacher=teacher,
         init=arguments.init,
         matrix_rate=arguments.matrix_rate,

@@ -20,12 +20,29 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dalle.config import LATENT_CHANNELS, LATENT_SIZE, CheckpointError, StorageError
-from dalle.hub import WEIGHTS
+from dalle.hub import WEIGHTS, read_json
 from dalle.text import TextEncoder, TextFeatures
 from dalle.vae import DalleVAE
 from train.data import SceneComposer
 from train.data.store import new_memmap
 from train.loop import step_generator
+
+TRAINED_WITH = "trained_with.json"
+"""Beside trained weights: the latent space and the text encoder that they belong to; `assemble` compares."""
+
+
+def check_trained_with(folder: Path, found: dict[str, str]) -> None:
+    """Raises CheckpointError where weights belong to another latent space or text encoder than those `found`."""
+    if not (folder / TRAINED_WITH).exists():
+        raise CheckpointError(f"{folder} does not tell what it was trained with ({TRAINED_WITH} is missing): train it again.")
+    wanted = read_json(folder / TRAINED_WITH)
+    for name, value in found.items():
+        if wanted.get(name) != value:
+            option = "--vae" if name == "latent_space" else "--text-encoder"
+            raise CheckpointError(
+                f"{folder} was trained with {name} {wanted.get(name)}, and this is {value}: name with {option} the one that it was "
+                "trained with, or train it again."
+            )
 
 
 @dataclass
@@ -115,7 +132,8 @@ class LatentCache:
             state = json.loads(state_file.read_text(encoding="utf-8"))
             if state["fingerprint"] != fingerprint:
                 raise CheckpointError(
-                    f"{folder} was made with another autoencoder, text encoder, seed or data: remove it, then start again."
+                    f"{folder} was made with another autoencoder, text encoder, seed or data: name those, or another folder "
+                    "(--latents), or remove it if nothing else needs it."
                 )
         if len(state["captions"]) >= count:
             return cls(folder)

@@ -25,11 +25,8 @@ from dalle.sampling import draw_noise
 from dalle.text import TextEncoder, TextFeatures
 from dalle.vae import DalleVAE
 from train.data import SceneComposer, SpriteStore
-from train.latents import LatentBatch, LatentCache, LiveLatents, latent_space
+from train.latents import TRAINED_WITH, LatentBatch, LatentCache, LiveLatents, check_trained_with, latent_space
 from train.loop import Loop, RunConfig, add_run_arguments, make_accelerator, run_config, step_generator
-
-TRAINED_WITH = "trained_with.json"
-"""Beside a prior's weights: the latent space and the text encoder that it belongs to; `assemble` compares."""
 
 SAMPLE_PROMPTS = (
     "a red apple",
@@ -120,12 +117,6 @@ class Material:
     accelerator: Accelerator
     out: Path
     trained_with: dict[str, str] = field(default_factory=dict)
-
-    def check(self, prior: Path) -> None:
-        """Raises CheckpointError where a trained prior belongs to another latent space or text encoder than these scenes."""
-        told = read_json(prior / TRAINED_WITH)
-        if told != self.trained_with:
-            raise CheckpointError(f"{prior} was trained with {told}, this run has {self.trained_with}: name its own --vae.")
 
 
 def load_prior(kind: type[Prior], folder: Path) -> Prior:
@@ -264,8 +255,11 @@ def add_latent_arguments(parser: argparse.ArgumentParser, stage: str, **defaults
     parser.add_argument("--latents", type=Path, default=None, help=shared)
 
 
-def gather_latents(arguments: argparse.Namespace) -> Material:
+def gather_latents(arguments: argparse.Namespace, teacher: Path | None = None) -> Material:
     """Loads the frozen parts, and encodes scenes beforehand where that is asked for.
+
+    Args:
+        teacher: a prior that has to belong to the same latent space and text encoder.
 
     Raises:
         CheckpointError: a part is missing, or the encoded scenes belong to other ones.
@@ -282,6 +276,8 @@ def gather_latents(arguments: argparse.Namespace) -> Material:
     live = LiveLatents(SceneComposer(store, split="train", seed=config.seed), vae, encoder, device)
     count = arguments.cache if arguments.cache is not None else (0 if device.type == "cuda" else 40_000)
     trained_with = {"latent_space": latent_space(arguments.vae), "text_encoder": encoder.name}
+    if teacher is not None:
+        check_trained_with(teacher, trained_with)
     fingerprint = " ".join((*trained_with.values(), str(config.seed), str(store.meta.get("fingerprint"))))
     with accelerator.main_process_first():
         source = LatentCache.build(arguments.latents or config.run / "latents", live, count, fingerprint) if count else live

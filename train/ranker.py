@@ -8,6 +8,8 @@ arXiv:2210.01936): "two" for "three", "above" for "below". The evaluator is anot
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import json
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,7 @@ from dalle.text import TextEncoder, TextFeatures
 from train.data import SpriteStore
 from train.data.captions import wrong_caption
 from train.data.scenes import ThumbnailComposer
+from train.latents import TRAINED_WITH
 from train.loop import Loop, RunConfig, add_run_arguments, make_accelerator, run_config, step_generator
 
 
@@ -90,7 +93,8 @@ class RankerTask:
         self.composer = ThumbnailComposer(store, "train", config.seed, INPUT_SIZE)
         self.held_out = ThumbnailComposer(store, "val", 1, INPUT_SIZE)
         torch.manual_seed(config.seed)
-        ranker = Ranker.from_pretrained(init, dtype=torch.float32) if init else build_ranker(PRESETS[config.preset].ranker)
+        preset = dataclasses.replace(PRESETS[config.preset].ranker, text_dim=encoder.dim)
+        ranker = Ranker.from_pretrained(init, dtype=torch.float32) if init else build_ranker(preset)
         ranker.train()
         optimizer = torch.optim.AdamW(ranker.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.02)
         self.wrapped, optimizer = accelerator.prepare(ranker, optimizer)
@@ -114,12 +118,11 @@ class RankerTask:
         pixels = meeting.pixels
         # Drawn pictures are softer than rendered ones: a little blur and noise, so that neither tells anything.
         soft = torch.rand(len(pixels), 1, 1, 1, generator=generator)
-        pixels = torch.lerp(pixels, F.avg_pool2d(pixels, 3, 1, 1), soft)
+        pixels = torch.lerp(pixels, F.avg_pool2d(pixels, 3, 1, 1, count_include_pad=False), soft)
         pixels = pixels + 0.1 * torch.rand(1, generator=generator) * torch.randn(pixels.shape, generator=generator)
         device, count = accelerator.device, len(pixels)
         with accelerator.autocast():
-            pictures, texts = self.wrapped(pixels.to(device), meeting.text.to(device))
-        scale = accelerator.unwrap_model(self.wrapped).log_scale.clamp(max=4.6).exp()
+            pictures, texts, scale = self.wrapped(pixels.to(device), meeting.text.to(device))
         loss = contrastive_loss(pictures, texts[:count], texts[count:], meeting.captions, scale)
         optimizer = self.optimizers["ranker"]
         optimizer.zero_grad(set_to_none=True)
@@ -136,7 +139,7 @@ class RankerTask:
         own, own_hard, hard, every = [], [], [], []
         for meeting in self.validation:
             with self.accelerator.autocast():
-                pictures, texts = ranker(meeting.pixels.to(device), meeting.text.to(device))
+                pictures, texts, _ = ranker(meeting.pixels.to(device), meeting.text.to(device))
             count = len(pictures)
             similarity = (pictures @ texts[:count].T).float().cpu()
             every.append(similarity)
@@ -167,6 +170,8 @@ class RankerTask:
         half = Ranker.from_config(ranker.config)
         half.load_state_dict(ranker.state_dict())
         half.half().save_pretrained(self.out)
+        told = json.dumps({"text_encoder": self.encoder.name}, indent=2) + "\n"
+        (self.out / TRAINED_WITH).write_text(told, encoding="utf-8")
 
 
 def main(argv: list[str]) -> int:

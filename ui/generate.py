@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from dalle.config import DEFAULT_GUIDANCE, MAX_GUIDANCE, MAX_IMAGES, MAX_STEPS, RefusedError
-from dalle.engine import BATCH, DEFAULT_NUM_IMAGES, Picture, StepProgress
+from dalle.engine import DEFAULT_NUM_IMAGES, Picture, StepProgress
 from ui import components, inputs, verdict
 from ui.outbox import Outbox
 from ui.runner import QUIET, Handlers, wire
@@ -105,6 +105,7 @@ class Generate(Handlers):
             yield wall("busy", "Starting"), verdict.judge_prompt(self._engine, prompt, style), shown_seed
 
             started = reported = time.monotonic()
+            place: dict[str, int] | None = None
             try:
                 items = self._engine.generate(wish, cancel=run.cancel)
             except RefusedError as refused:
@@ -116,10 +117,11 @@ class Generate(Handlers):
                     if isinstance(item, Picture):
                         pictures.append(self._tile(item))
                         if len(pictures) < total:
-                            yield state("busy", f"Picture {len(pictures)} of {total} is there")
+                            yield state("busy", f"Picture {len(pictures)} of {total} is there", place)
                     elif time.monotonic() - reported >= PROGRESS_SECONDS:
                         reported = time.monotonic()
-                        yield state("busy", *told(item, total))
+                        message, place = told(item, total)
+                        yield state("busy", message, place)
             yield state("done", summary(len(pictures), time.monotonic() - started, self._engine.status.device))
 
         yield from self.guarded(run, work(), state, lambda: stopped(len(pictures), total))
@@ -140,10 +142,9 @@ def told(item: StepProgress, total: int) -> tuple[str, dict[str, int]]:
     if not item.candidates:
         message = f"Picture {item.index + 1} of {total}, step {item.step} of {item.steps}"
         return message, {"index": item.index, "step": item.step, "steps": item.steps}
-    together = min(BATCH, item.candidates - item.index)
-    done, of = (item.index * item.steps + together * item.step) * total, item.candidates * item.steps
+    done, of = (item.index * item.steps + item.together * item.step) * total, item.candidates * item.steps
     place = min(total - 1, done // of)
-    message = f"Candidate {item.index + together} of {item.candidates}, step {item.step} of {item.steps}"
+    message = f"Candidate {item.index + item.together} of {item.candidates}, step {item.step} of {item.steps}"
     return message, {"index": place, "step": done - place * of, "steps": of}
 
 

@@ -395,14 +395,19 @@ def test_no_candidates_without_a_ranker(engine, monkeypatch):
     monkeypatch.setattr(engine.wait(), "ranker", None)
     with pytest.raises(SettingError, match="no ranker"):
         engine.generate(GenerateRequest("a cat", num_images=1, candidates=4))
-    (picture,) = pictures_of(engine, GenerateRequest("a cat", num_images=1, num_inference_steps=1, candidates=1))
+    (picture,) = pictures_of(engine, GenerateRequest("a cat", num_images=1, num_inference_steps=1))
     assert picture.score is None
 
 
-@pytest.mark.parametrize("candidates", [0, 33, 2.5, True])
+@pytest.mark.parametrize("candidates", [0, 2, 33, 3.5, True])
 def test_candidates_are_checked(engine, candidates):
     with pytest.raises(SettingError, match="candidates"):
-        engine.generate(GenerateRequest("a cat", num_images=1, candidates=candidates))
+        engine.generate(GenerateRequest("a cat", num_images=3, candidates=candidates))
+
+
+def test_as_many_candidates_as_pictures_are_put_in_order(engine):
+    scores = [picture.score for picture in pictures_of(engine, GenerateRequest("a cat", 4, 1, 1, candidates=4))]
+    assert scores == sorted(scores, reverse=True)
 
 
 def test_candidates_can_be_cancelled(engine):
@@ -437,6 +442,7 @@ def test_a_mixture_of_two_is_the_path_s_frame(exact_engine):
     "request_",
     [
         MixRequest(()),
+        MixRequest("a cat"),
         MixRequest(("a cat",) * 5),
         MixRequest(("a cat", "a dog"), (1,)),
         MixRequest(("a cat", "a dog"), (1, -1)),

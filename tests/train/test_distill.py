@@ -94,10 +94,15 @@ def test_it_trains_and_draws_in_four_steps(distilled, stages, store_folder):  # 
     rows = log_of(distilled.root / "run")
     alphas = [row["alpha"] for row in rows if "alpha" in row]
     assert alphas[0] == 1 and alphas[-1] < 0.3
-    assert all({"val_distance_1", "val_distance_4"} <= row.keys() for row in rows if "val_distance_1" in row)
+    assert [row["step"] for row in rows if {"val_distance_1", "val_distance_4"} <= row.keys()] == [3, 6, 6]
     parts = ["--vae", stages / "vae" / "vae", "--prior", distilled.root / "run" / "prior", "--data", store_folder]
     out = distilled.root / "checkpoint"
-    assert run("assemble", *parts, "--ranker", distilled.root / "none", "--out", out) == 0
+    assert run("assemble", *parts, "--teachers", stages / "flow" / "prior", "--out", out) == 0
+    assert "distilled from a flow" in (out / "README.md").read_text()
+    # What was put together can be distilled further.
+    given = list(distilled.common)
+    given[given.index("--teacher") + 1] = out / "prior"
+    assert run(*given, "--run-folder", distilled.root / "refused", "--steps", 1) == 1  # it is no flow
     engine = Engine(str(out), "cpu")
     engine.load()
     items = list(engine.generate(GenerateRequest("a ball", 1, 1)))
@@ -112,7 +117,9 @@ def test_the_same_run_again_gives_the_same_weights_and_not_the_teacher_s(distill
     b = FlowMapPrior.from_pretrained(root / "again" / "prior").state_dict()
     teacher = FlowPrior.from_pretrained(distilled.common[distilled.common.index("--teacher") + 1]).state_dict()
     assert all(torch.equal(a[name], b[name]) for name in a)
-    assert teacher.keys() < a.keys() and not all(torch.equal(a[name], value) for name, value in teacher.items())
+    assert teacher.keys() < a.keys()
+    moved = {name for name, value in teacher.items() if not torch.equal(a[name], value)}
+    assert {name for name in teacher if ".blocks." in name and name.endswith("weight")} <= moved
 
 
 def test_a_run_goes_on_where_it_stopped(distilled):
@@ -121,6 +128,12 @@ def test_a_run_goes_on_where_it_stopped(distilled):
     assert run(*distilled.common, "--run-folder", root / "longer", "--steps", 8, "--resume") == 0
     steps = [row["step"] for row in log_of(root / "longer") if "alpha" in row]
     assert steps == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+@pytest.mark.parametrize("alpha", [0, -0.1, 1.5])
+def test_the_last_share_is_checked(distilled, tmp_path, alpha, capsys):
+    assert run(*distilled.common, "--run-folder", tmp_path / "run", "--steps", 2, "--last-alpha", alpha) == 1
+    assert "--last-alpha" in capsys.readouterr().err
 
 
 def test_a_teacher_of_another_latent_space_is_refused(distilled, stages, store_folder, tmp_path, capsys):  # noqa: F811

@@ -8,8 +8,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from dalle.engine import Engine, GenerateRequest, Picture
 from dalle.ranking import Ranker
-from tests.train.test_training import TINY, log_of, run
+from tests.train.test_training import TINY, log_of, run, stages  # noqa: F401  (a fixture)
 from train.data.captions import wrong_caption
 from train.data.scenes import SceneComposer, ThumbnailComposer
 from train.ranker import contrastive_loss, fit_score
@@ -81,7 +82,7 @@ def test_the_score_s_curve_is_fitted():
     assert scale == pytest.approx(6, abs=0.6) and shift == pytest.approx(-2, abs=0.3)
 
 
-def test_it_trains_resumes_and_is_assembled(store_folder, tmp_path):
+def test_it_trains_resumes_and_is_assembled(stages, store_folder, tmp_path, capsys):  # noqa: F811
     common = ["ranker", *TINY, "--data", store_folder, "--batch-size", 8, "--sample-steps", 4]
     assert run(*common, "--run-folder", tmp_path / "run", "--steps", 4) == 0
     rows = log_of(tmp_path / "run")
@@ -91,3 +92,13 @@ def test_it_trains_resumes_and_is_assembled(store_folder, tmp_path):
     assert float(ranker.score_scale) != 10.0  # fitted
     assert run(*common, "--run-folder", tmp_path / "run", "--steps", 4) == 1  # never over a run that is there
     assert run(*common, "--run-folder", tmp_path / "run", "--steps", 6, "--resume") == 0
+    parts = ["--vae", stages / "vae" / "vae", "--prior", stages / "flow" / "prior", "--data", store_folder]
+    parts += ["--ranker", tmp_path / "run" / "ranker"]
+    assert run("assemble", *parts, "--out", tmp_path / "checkpoint") == 0
+    engine = Engine(str(tmp_path / "checkpoint"), "cpu")
+    engine.load()
+    best = [item for item in engine.generate(GenerateRequest("a ball", 2, 1, 1, candidates=5)) if isinstance(item, Picture)]
+    assert len(best) == 2 and best[0].score >= best[1].score
+    (tmp_path / "run" / "ranker" / "trained_with.json").write_text('{"text_encoder": "another"}')
+    assert run("assemble", *parts, "--out", tmp_path / "checkpoint") == 1
+    assert "text_encoder another" in capsys.readouterr().err

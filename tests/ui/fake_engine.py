@@ -103,14 +103,14 @@ class FakeEngine:
         if request.strict and judgement.refused:
             raise RefusedError("Strict mode: this prompt would not be drawn well.", judgement)
         if request.candidates is not None:
-            self._within("number of candidates", request.candidates, 1, MAX_CANDIDATES)
+            self._within("number of candidates", request.candidates, request.num_images, MAX_CANDIDATES)
         settings = {
             "num_inference_steps": steps,
             "guidance_scale": guidance,
             "style": request.style,
             "model": "tests/fake",
         }
-        if request.candidates and request.candidates > request.num_images:
+        if request.candidates:
             return self._best(request, seed, steps, settings, cancel)
         return self._generate(request, seed, steps, settings, cancel)
 
@@ -122,7 +122,7 @@ class FakeEngine:
             for first in range(0, request.candidates, BATCH):
                 for step in range(1, steps + 1):
                     self._step(cancel, first * steps + step)
-                    yield StepProgress(first, step, steps, request.candidates)
+                    yield StepProgress(first, step, steps, request.candidates, min(BATCH, request.candidates - first))
             for place in range(request.num_images):
                 index = request.candidates - 1 - place
                 own = (seed + index) % 2**32

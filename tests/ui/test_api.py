@@ -103,7 +103,7 @@ def test_judge_returns_a_verdict(client):
         ("/interpolate", {"prompt_a": "a cat", "prompt_b": ""}, "empty"),
         ("/interpolate", {"prompt_a": "a cat", "prompt_b": "a dog", "frames": 10**6}, "2 to 65"),
         ("/interpolate", {"prompt_a": "a cat", "prompt_b": "a dog", "pacing": "slow"}, "even or raw"),
-        ("/generate", {"prompt": "a cat", "candidates": 10**6}, "1 to 32"),
+        ("/generate", {"prompt": "a cat", "candidates": 10**6}, "4 to 32"),
         ("/generate", {"prompt": "a cat", "truncation": "little"}, "variety must be a number"),
         ("/mix", {"prompts": "a cat"}, "must be a list"),
         ("/mix", {"prompts": ["a cat", 5]}, "must be text"),

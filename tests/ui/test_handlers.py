@@ -81,7 +81,7 @@ def test_candidates_fill_the_wall_from_nothing_to_all():
     shares = []
     for first in (0, 8):
         for step in (1, 2, 3, 4):
-            message, place = told(StepProgress(first, step, 4, 16), 3)
+            message, place = told(StepProgress(first, step, 4, 16, 8), 3)
             shares.append((place["index"] + place["step"] / place["steps"]) / 3)
             assert message == f"Candidate {first + 8} of 16, step {step} of 4"
             assert place["index"] < 3
