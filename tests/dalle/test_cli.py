@@ -24,7 +24,7 @@ from dalle.config import (
     RefusedError,
     SettingError,
 )
-from dalle.engine import Frame, GenerateRequest, InterpolateRequest, Picture, StepProgress, path_metadata
+from dalle.engine import Frame, GenerateRequest, InterpolateRequest, MixRequest, Picture, StepProgress, path_metadata
 from dalle.images import read_png_metadata
 from dalle.judge import Judgement
 
@@ -36,7 +36,7 @@ class StubEngine:
 
     def __init__(self, fails: BaseException | None = None, when: str = "", judged: bool = True) -> None:
         self.fails, self.when, self.judged = fails, when, judged
-        self.requests: list[GenerateRequest | InterpolateRequest] = []
+        self.requests: list[GenerateRequest | InterpolateRequest | MixRequest] = []
         self.chosen: tuple[str, str] | None = None
 
     def __call__(self, model: str, device: str) -> StubEngine:
@@ -72,6 +72,12 @@ class StubEngine:
 
     def path_metadata(self, request: InterpolateRequest) -> dict[str, str]:
         return path_metadata(request, {"model": "stub", "style": request.style})
+
+    def mix(self, request: MixRequest) -> Picture:
+        self._maybe_fail("request")
+        self.requests.append(request)
+        told = {"prompts": list(request.prompts), "weights": [0.5, 0.5], "seeds": list(request.seeds or (8, 9))}
+        return Picture(Image.new("RGBA", (256, 256)), 0, " | ".join(request.prompts), 8, 0.5, None, told)
 
     def interpolate(self, request: InterpolateRequest) -> Iterator[Frame]:
         self._maybe_fail("request")
@@ -149,12 +155,34 @@ def test_file_names_are_safe_for_any_prompt(prompt: str, run: Run, tmp_path: Pat
 
 def test_options_reach_the_engine(run: Run) -> None:
     engine = StubEngine()
-    arguments = "--num-images 2 --seed 5 --steps 9 --guidance 1.5 --style pixel --strict --model a/b --device cpu"
+    arguments = "--num-images 2 --seed 5 --steps 9 --guidance 1.5 --style pixel --strict --model a/b --device cpu "
+    arguments += "--best-of 12 --truncation 0.6"
     assert run("generate", "a cat", *arguments.split(), engine=engine).code == 0
-    assert engine.requests == [GenerateRequest("a cat", 2, 5, 9, 1.5, "pixel", True)]
+    assert engine.requests == [GenerateRequest("a cat", 2, 5, 9, 1.5, "pixel", True, 12, 0.6)]
     assert engine.chosen == ("a/b", "cpu")
     run("generate", "a cat", engine=engine)
     assert engine.requests[-1] == GenerateRequest("a cat")
+    path = "--frames 3 --seed-a 1 --seed-b 2 --pacing raw --truncation 0.6 --out x.webp"
+    assert run("interpolate", "a cat", "a dog", *path.split(), engine=engine).code == 0
+    assert engine.requests[-1] == InterpolateRequest("a cat", "a dog", 1, 2, 3, pacing="raw", truncation=0.6)
+
+
+def test_a_mixture_is_saved_with_its_weights_and_seeds(run: Run, tmp_path: Path) -> None:
+    engine = StubEngine()
+    done = run("mix", "a cat", "a dog", "--weights", "1", "1", "--seeds", "4", "5", "--steps", "2", "--json", engine=engine)
+    assert engine.requests == [MixRequest(["a cat", "a dog"], [1, 1], [4, 5], 2)]
+    line = json.loads(done.out)
+    assert done.code == 0 and line["weights"] == [0.5, 0.5] and line["seeds"] == [4, 5]
+    assert json.loads(read_png_metadata(tmp_path / line["file"])["settings"])["prompts"] == ["a cat", "a dog"]
+    assert run("mix", "a cat", "a dog").out == "out/a-cat-a-dog-8-1.png  (seeds 8, 9, 0.50 s)\n"
+    assert run("mix").code == 2
+    assert run("mix", "a cat", engine=StubEngine(SettingError("Mix fewer."), "request")).code == 2
+
+
+def test_frames_in_a_folder_tell_their_places(run: Run, tmp_path: Path) -> None:
+    assert run("interpolate", "a cat", "a dog", "--frames", "3", "--out", "frames/").code == 0
+    told = [read_png_metadata(path)["position"] for path in sorted((tmp_path / "frames").iterdir())]
+    assert told == ["0.0000", "0.5000", "1.0000"]
 
 
 # Interpolate
