@@ -166,8 +166,8 @@ def stopped(count: int, total: int) -> str:
     return f"Stopped after {count} of {total} pictures" if total else "Stopped"
 
 
-def generate_tab(engine: Engine, runs: Runs, settings: PageSettings) -> Outbox:
-    """Lays the tab out and wires it. Returns the outbox of its wall, which the API shares."""
+def generate_tab(engine: Engine, runs: Runs, settings: PageSettings) -> tuple[Outbox, gr.Slider]:
+    """Lays the tab out and wires it. Returns the outbox of its wall, which the API shares, and the slider of the steps."""
     with gr.Row(elem_classes="bench"):
         with gr.Column(elem_classes="ask"):
             prompt = gr.Textbox(
@@ -224,4 +224,4 @@ def generate_tab(engine: Engine, runs: Runs, settings: PageSettings) -> Outbox:
     wire(begun, handlers, handlers.draw, ticket, values, [canvas, opinion, seed])
     stop.click(handlers.stop, outputs=canvas, queue=False, trigger_mode="multiple", **QUIET)
     verdict.follow(engine, opinion, prompt, style)
-    return outbox
+    return outbox, steps

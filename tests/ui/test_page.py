@@ -232,6 +232,16 @@ def test_the_background_of_pictures_can_be_chosen(site, visit):
     expect(image).to_have_css("background-color", "rgb(255, 255, 255)")
 
 
+def test_the_best_of_many_come_first(site, visit):
+    page = visit(site.url)
+    page.get_by_label("Best first").check()
+    draw(page, "a cat", num_images=2)
+    expect(pictures(page)).to_have_count(2)
+    expect(mat(page, "done")).to_be_visible()
+    fits = [float(text.removeprefix("fit ")) for text in page.locator("#wall .score").all_inner_texts()]
+    assert fits == [1.0, 0.94]  # the last of sixteen candidates, and the one before it
+
+
 # While the model loads, and when it fails
 
 
@@ -243,9 +253,12 @@ def test_the_page_is_there_before_the_model(cache_folder, visit):
         draw(page, "a cat", num_images=1)
         expect(mat(page, "busy")).to_contain_text("Loading the weights.")
         expect(page.locator("#verdict")).to_contain_text("Loading the weights.")
+        expect(page.locator("#steps input[type=number]")).to_have_value("4")
+        site.engine.default_steps = (12, 6)  # a model from elsewhere turns out to be of another kind
         site.engine.become("ready")
         expect(pictures(page)).to_have_count(1)
         expect(status).to_contain_text("Ready")
+        expect(page.locator("#steps input[type=number]")).to_have_value("12")
         page.get_by_role("tab", name="About").click()
         expect(page.locator("#model-card")).to_contain_text("Drawn by a test.")
 
