@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from dalle.config import (
@@ -200,6 +201,13 @@ class Engine:
         if self._pipeline is not None:
             return self._pipeline.prior.default_steps, self._pipeline.prior.default_path_steps
         return STEPS[prior_class(self.model)]
+
+    @property
+    def has_ranker(self) -> bool:
+        """Whether candidates can be put in order; of a model that is still on its way, whether its folder says so."""
+        if self._pipeline is not None:
+            return self._pipeline.ranker is not None
+        return (Path(self.model).expanduser() / "ranker").is_dir()
 
     def load(self) -> None:
         """Loads the model; a second call does nothing.

@@ -2,19 +2,19 @@
 
 The networks of Radford et al. 2015 (arXiv:1511.06434), conditioned on a sentence vector as in Reed et al. 2016
 (arXiv:1605.05396). As in the usual tutorials, initial weights are Glorot's, Adam's rate is a constant 1e-4, and the
-discriminator has dropout instead of batch norm. Nothing newer is in it, on purpose: no moving average, no gradient
-penalty, no augmentation, no mismatched texts.
+discriminator has dropout instead of batch norm. It is trained on the composed scenes and captions that the prior is trained
+on, over white. Nothing newer is in it, on purpose: no moving average, no gradient penalty, no augmentation, no mismatched texts.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
@@ -26,10 +26,10 @@ from tqdm import tqdm
 
 from dalle.config import IMAGE_SIZE, TEXT_DIM, CheckpointError
 from dalle.hub import WEIGHTS, check_weights
-from dalle.images import grid, to_pil
+from dalle.images import grid, to_pil, write_whole
 from dalle.text import TextEncoder
-from train.data import SpriteStore
-from train.data.captions import with_article
+from train.data import SceneComposer, SpriteStore
+from train.latents import TRAINED_WITH
 from train.loop import Loop, RunConfig, add_run_arguments, make_accelerator, run_config, step_generator
 from train.losses import over
 
@@ -151,10 +151,9 @@ def load_classic(folder: Path) -> ClassicGenerator:
         raise CheckpointError(f"The textbook baseline in {folder} can't be loaded: {error}") from error
 
 
-def over_white(store: SpriteStore, rows: list[int]) -> Tensor:
-    """Drawings as RGB (B, 3, 256, 256) in [-1, 1]."""
-    pixels = torch.from_numpy(np.stack([store.pixels[row] for row in rows])).permute(0, 3, 1, 2)  # channels last in memory
-    return over(pixels.float() / 127.5 - 1, 1.0).clamp(0, 1) * 2 - 1
+def over_white(pixels: Tensor) -> Tensor:
+    """Premultiplied RGBA (B, 4, H, W) in [-1, 1] -> RGB in [-1, 1]."""
+    return over(pixels, 1.0).clamp(0, 1) * 2 - 1
 
 
 class EpochLosses(nn.Module):
@@ -183,14 +182,10 @@ class ClassicTask:
     averaged = "generator"
 
     def __init__(self, store: SpriteStore, encoder: TextEncoder, config: RunConfig, accelerator: Accelerator, out: Path) -> None:
-        self.store, self.config, self.accelerator, self.out = store, config, accelerator, out
-        self.rows = store.rows("train")
-        names, concept_of = np.unique([store.records[row].label for row in self.rows], return_inverse=True)
-        texts = [with_article(name) for name in names.tolist()]
-        pooled = torch.cat([encoder.encode(texts[i : i + 128]).pooled.cpu() for i in range(0, len(texts), 128)])
-        self.pooled, self.concept_of = pooled, torch.from_numpy(concept_of)
-        # At least every drawing once an epoch: the last batch is filled up from the epoch's first drawings.
-        self.epoch_steps = math.ceil(len(self.rows) / (config.batch_size * accelerator.num_processes))
+        self.config, self.accelerator, self.out, self.encoder = config, accelerator, out, encoder
+        self.composer = SceneComposer(store, "train", config.seed, accelerator.device.type)
+        # As many scenes an epoch as there are drawings, and then up to a whole batch.
+        self.epoch_steps = math.ceil(len(store.rows("train")) / (config.batch_size * accelerator.num_processes))
         self.report: Callable[[dict[str, float]], None] = lambda row: None
 
         torch.manual_seed(config.seed)
@@ -208,13 +203,13 @@ class ClassicTask:
         self.sample_text = encoder.encode(SAMPLE_PROMPTS).pooled.to(accelerator.device)
         self.sample_z = torch.randn(SAMPLE_NOISES, Z_DIM, generator=torch.Generator().manual_seed(1000)).to(accelerator.device)
 
-    def batch(self, step: int) -> list[int]:
-        """Places in `rows` that this process sees at a step: a slice of the epoch's own order."""
-        size, total = self.config.batch_size, len(self.rows)
-        epoch, within = divmod(step, self.epoch_steps)
-        order = torch.randperm(total, generator=step_generator(self.config.seed, epoch, 8_190)).tolist()
-        begin = (within * self.accelerator.num_processes + self.accelerator.process_index) * size
-        return [order[i % total] for i in range(begin, begin + size)]
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """The composed scenes that the prior is trained on: RGB over white (B, 3, 256, 256), and their captions' vectors."""
+        index = step * self.accelerator.num_processes + self.accelerator.process_index
+        scenes = self.composer.batch(index, self.config.batch_size)
+        device = self.accelerator.device
+        real = over_white(scenes.pixels).to(device, memory_format=torch.channels_last)
+        return real, self.encoder.encode(scenes.captions).pooled.to(device)
 
     def discriminator_step(self, real: Tensor, fake: Tensor, text: Tensor) -> Tensor:
         """One update of D alone; `fake` must carry no gradient. -> its loss"""
@@ -249,11 +244,8 @@ class ClassicTask:
         self.modules["discriminator"].train()
         noise = step_generator(self.config.seed, step, self.accelerator.process_index)
         torch.manual_seed(noise.initial_seed())  # dropout draws from the global generator
-        chosen = self.batch(step)
-        real = over_white(self.store, [self.rows[place] for place in chosen])
-        real = real.to(device, memory_format=torch.channels_last)
-        text = self.pooled[self.concept_of[chosen]].to(device)
-        z = torch.randn(len(chosen), Z_DIM, generator=noise).to(device)
+        real, text = self.batch(step)
+        z = torch.randn(len(real), Z_DIM, generator=noise).to(device)
         with self.accelerator.autocast():
             fake = self.g_parallel(text, z)
         d_loss = self.discriminator_step(real, fake.detach(), text)
@@ -299,8 +291,12 @@ def main(argv: list[str]) -> int:
     arguments = parser.parse_args(argv)
     config = run_config(arguments)
     store = SpriteStore.open(arguments.data)
-    task = ClassicTask(store, TextEncoder.load(), config, make_accelerator(), arguments.out)
+    accelerator = make_accelerator()
+    task = ClassicTask(store, TextEncoder.load("minilm", accelerator.device.type), config, accelerator, arguments.out)
     loop = Loop(task, config, task.accelerator)
     task.report = loop.log
     loop.fit()
+    if task.accelerator.is_main_process:
+        told = {"samples_seen": loop.samples_seen, "minutes": round(loop.seconds / 60, 1), "data": store.meta.get("fingerprint")}
+        write_whole(arguments.out / TRAINED_WITH, (json.dumps(told, indent=2) + "\n").encode())
     return 0

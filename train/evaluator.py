@@ -20,7 +20,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from dalle.config import COLOURS, TEXT_DIM, CheckpointError
-from dalle.hub import check_weights
+from dalle.hub import WEIGHTS, check_weights, read_json
 from dalle.text import TextEncoder
 from train.data import SpriteStore
 from train.data.captions import with_article, without_colour
@@ -76,7 +76,9 @@ def evaluator_input(pixels: Tensor) -> Tensor:
 
 def load_evaluator(folder: Path) -> Evaluator:
     """Raises CheckpointError where the evaluator is missing or damaged."""
-    check_weights(folder / "diffusion_pytorch_model.safetensors")
+    check_weights(folder / WEIGHTS)
+    if (found := read_json(folder / "config.json").get("_class_name")) != Evaluator.__name__:
+        raise CheckpointError(f"{folder} holds a {found}, not an evaluator.")
     try:
         return Evaluator.from_pretrained(folder, dtype=torch.float32).eval()
     except (OSError, ValueError, RuntimeError) as error:
@@ -202,7 +204,7 @@ def main(argv: list[str]) -> int:
     # A long average of a short run lags behind its weights, and its batch statistics are not its own.
     parser.set_defaults(ema_decay=0.9)
     parser.add_argument("--data", type=Path, default=Path("data/sprites"))
-    parser.add_argument("--out", type=Path, default=Path("checkpoints/evaluator"))
+    parser.add_argument("--out", type=Path, default=Path("runs/evaluator/evaluator"), help="the frozen one is never written over")
     arguments = parser.parse_args(argv)
     config = run_config(arguments)
     store = SpriteStore.open(arguments.data)

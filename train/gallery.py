@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from dalle.config import DEFAULT_GUIDANCE, IMAGE_SIZE, StorageError
+from dalle.config import DEFAULT_GUIDANCE, IMAGE_SIZE, PromptError, StorageError
 from dalle.engine import Engine, GenerateRequest, InterpolateRequest, Picture
 from dalle.images import grid, over, to_pil
 from train.data import SpriteStore
@@ -49,21 +49,44 @@ def save(image: Image.Image, path: Path) -> None:
     print(path)
 
 
-def draw(engine: Engine, prompt: str, seed: int, steps: int | None, guidance: float) -> Image.Image:
+def draw(engine: Engine, prompt: str, seed: int, steps: int, guidance: float) -> Image.Image:
     """One picture over white."""
     request = GenerateRequest(prompt, 1, seed, num_inference_steps=steps, guidance_scale=guidance)
     (picture,) = (item for item in engine.generate(request) if isinstance(item, Picture))
     return over(picture.image)
 
 
-def contact_sheet(engine: Engine, prompts: list[str], seed: int, steps: int | None, guidance: float) -> Image.Image:
-    """One picture a prompt, all with consecutive seeds; the prior's own number of steps where none is given."""
+def read_prompts(path: Path) -> list[str]:
+    """The lines of a text file that are not empty.
+
+    Raises:
+        PromptError: it is not there, no text, or has no such lines.
+    """
+    try:
+        prompts = [line.strip() for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+    except FileNotFoundError as error:
+        raise PromptError(f"There is no file {path}: --prompts takes a text file with a prompt a line.") from error
+    except UnicodeDecodeError as error:
+        raise PromptError(f"{path} is no text in UTF-8: --prompts takes a text file with a prompt a line.") from error
+    if not prompts:
+        raise PromptError(f"{path} has no prompts.")
+    return prompts
+
+
+def contact_sheets(default: int) -> dict[int, str]:
+    """Steps -> file name of the sheet drawn with so many: one, four, and the default, each once."""
+    return {1: "contact-sheet-1-step", 4: "contact-sheet-4-steps"} | {default: "contact-sheet"}
+
+
+def contact_sheet(engine: Engine, prompts: list[str], seed: int, steps: int, guidance: float) -> Image.Image:
+    """One picture a prompt, all with consecutive seeds."""
     pictures = [draw(engine, prompt, seed + index, steps, guidance) for index, prompt in enumerate(prompts)]
     return grid(pictures, columns=8, labels=prompts)
 
 
-def failures(engine: Engine, evaluation: Path) -> Image.Image:
-    """The pictures of an evaluation whose own prompt had the worst ranks among others, the worst first.
+def failures(engine: Engine, evaluation: Path) -> tuple[Image.Image, str]:
+    """The pictures of an evaluation whose own prompt had the worst ranks among others, the worst first, then the first failed
+    compositions of each task; and how many there are of each.
 
     Raises:
         Missing: there is no evaluation of these weights.
@@ -71,17 +94,21 @@ def failures(engine: Engine, evaluation: Path) -> Image.Image:
     try:
         report = json.loads(evaluation.read_text(encoding="utf-8"))
         details, revision = report["details"], report["facts"]["revision"]
+        steps, guidance = int(details["steps"]), float(details["guidance"])
         failed = [each for each in details["prompts"] if each["rank"] > 1]
         worst = sorted(failed, key=lambda each: -each["rank"])[:FAILURES]  # equals keep their order
+        wanted = [(str(each["prompt"]), int(each["seed"]), f"rank {each['rank']}") for each in worst]
+        wanted += [(str(each["prompt"]), int(each["seed"]), str(each["task"])) for each in details["compositions"]]
+        among = len(details["prompts"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Missing(f"{evaluation} names no prompts: run `python -m train evaluate` first") from error
     if revision != engine.revision:
         raise Missing(f"{evaluation} is of weights {revision}, not of {engine.revision}: run `python -m train evaluate` first")
-    if not worst:
+    if not wanted:
         raise Missing(f"{evaluation} has no failures")
-    pictures = [draw(engine, each["prompt"], each["seed"], details["steps"], details["guidance"]) for each in worst]
-    labels = [f"{each['prompt']} (rank {each['rank']})" for each in worst]
-    return grid(pictures, columns=8, labels=labels)
+    pictures = [draw(engine, prompt, seed, steps, guidance) for prompt, seed, _ in wanted]
+    told = f"{len(worst)} of {len(failed)} failures among {among} prompts, and {len(wanted) - len(worst)} failed compositions"
+    return grid(pictures, columns=8, labels=[f"{prompt} ({why})" for prompt, _, why in wanted]), told
 
 
 def snapshots(run: Path) -> Image.Image:
@@ -149,11 +176,10 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--guidance", type=float, default=DEFAULT_GUIDANCE)
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args(argv)
+    prompts = read_prompts(arguments.prompts)
     engine = Engine(arguments.model, arguments.device)
     engine.load()
-    prompts = arguments.prompts.read_text(encoding="utf-8").split("\n")
-    prompts = [line.strip() for line in prompts if line.strip()]
-    for steps, name in ((arguments.steps, "contact-sheet"), (1, "contact-sheet-1-step")):
+    for steps, name in contact_sheets(arguments.steps or int(engine.wait().prior.default_steps)).items():
         sheet = contact_sheet(engine, prompts, arguments.seed, steps, arguments.guidance)
         save(sheet, arguments.out / f"{name}.webp")
     for number, (a, b) in enumerate(PATHS, 1):
@@ -164,9 +190,14 @@ def main(argv: list[str]) -> int:
             raise Missing(f"there are no drawings in {arguments.data}")
         return reconstructions(engine, SpriteStore.open(arguments.data), 24)
 
+    def of_failures() -> Image.Image:
+        page, told = failures(engine, arguments.evaluation)
+        print(told)
+        return page
+
     makers = {
         "reconstructions": of_drawings,
-        "failures": lambda: failures(engine, arguments.evaluation),
+        "failures": of_failures,
         "snapshots": lambda: snapshots(arguments.snapshots),
     }
     for name, make in makers.items():

@@ -166,8 +166,11 @@ def stopped(count: int, total: int) -> str:
     return f"Stopped after {count} of {total} pictures" if total else "Stopped"
 
 
-def generate_tab(engine: Engine, runs: Runs, settings: PageSettings) -> tuple[Outbox, gr.Slider]:
-    """Lays the tab out and wires it. Returns the outbox of its wall, which the API shares, and the slider of the steps."""
+def generate_tab(engine: Engine, runs: Runs, settings: PageSettings) -> tuple[Outbox, gr.Slider, gr.Checkbox]:
+    """Lays the tab out and wires it.
+
+    Returns the outbox of its wall, which the API shares, and what depends on the model: the steps, and "best first".
+    """
     with gr.Row(elem_classes="bench"):
         with gr.Column(elem_classes="ask"):
             prompt = gr.Textbox(
@@ -191,7 +194,12 @@ def generate_tab(engine: Engine, runs: Runs, settings: PageSettings) -> tuple[Ou
             with gr.Row(elem_classes="seeds"):
                 seed = components.seed_box("Seed", "seed")
                 lock_seed = gr.Checkbox(label="Lock seed", elem_id="lock-seed")
-            best = gr.Checkbox(label="Best first", info=f"Draw {BEST_OF}, show those that fit the words best", elem_id="best")
+            best = gr.Checkbox(
+                label="Best first",
+                info=f"Draw {BEST_OF}, show those that fit the words best",
+                visible=engine.has_ranker,
+                elem_id="best",
+            )
             steps = gr.Slider(1, MAX_STEPS, value=engine.default_steps[0], step=1, label="Steps", elem_id="steps")
             guidance = gr.Slider(0, MAX_GUIDANCE, value=DEFAULT_GUIDANCE, step=0.1, label="Guidance", elem_id="guidance")
             truncation = components.variety("truncation")
@@ -224,4 +232,4 @@ def generate_tab(engine: Engine, runs: Runs, settings: PageSettings) -> tuple[Ou
     wire(begun, handlers, handlers.draw, ticket, values, [canvas, opinion, seed])
     stop.click(handlers.stop, outputs=canvas, queue=False, trigger_mode="multiple", **QUIET)
     verdict.follow(engine, opinion, prompt, style)
-    return outbox, steps
+    return outbox, steps, best

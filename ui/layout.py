@@ -41,13 +41,13 @@ def build_demo(engine: Engine, settings: PageSettings | None = None) -> gr.Block
             status = gr.HTML(status_line(engine.status), apply_default_css=False, js_on_load=None, elem_id="status")
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Generate", id="generate"):
-                pictures, steps = generate_tab(engine, runs, settings)
+                pictures, steps, best = generate_tab(engine, runs, settings)
             with gr.Tab("Interpolate", id="interpolate"):
                 animations = interpolate_tab(engine, runs, settings)
             with gr.Tab("About", id="about"):
                 card = about_tab(settings)
         add_endpoints(engine, pictures, animations, settings)
-        watch_status(engine, demo, status, card, steps)
+        watch_status(engine, demo, status, card, steps, best)
         demo.unload(forget(runs))
     demo.queue(max_size=settings.max_queue, default_concurrency_limit=4)
     return demo
@@ -105,10 +105,13 @@ def status_line(status: EngineStatus) -> str:
     )
 
 
-def watch_status(engine: Engine, demo: gr.Blocks, status: gr.HTML, card: gr.Markdown, steps: gr.Slider) -> None:
+def watch_status(
+    engine: Engine, demo: gr.Blocks, status: gr.HTML, card: gr.Markdown, steps: gr.Slider, best: gr.Checkbox
+) -> None:
     """Keeps the status line current until the model is ready or has failed, then shows its card and stops the clock.
 
-    What kind of model comes from elsewhere is known only then: the steps it was made for replace those that were guessed.
+    What kind of model comes from elsewhere is known only then: the steps it was made for replace those that were guessed, and
+    "best first" is offered where it has a ranker.
     """
     clock = gr.Timer(STATUS_SECONDS)
     guessed = steps.value
@@ -117,7 +120,7 @@ def watch_status(engine: Engine, demo: gr.Blocks, status: gr.HTML, card: gr.Mark
     def model_card() -> str:
         return card_text(engine.card())
 
-    def look() -> tuple[str, gr.Timer, str, Any]:
+    def look() -> tuple[str, gr.Timer, str, Any, Any]:
         now = engine.status
         ready = now.state == "ready"
         return (
@@ -125,12 +128,13 @@ def watch_status(engine: Engine, demo: gr.Blocks, status: gr.HTML, card: gr.Mark
             gr.Timer(active=now.state == "loading"),
             model_card() if ready else "",
             gr.update(value=engine.default_steps[0]) if ready and engine.default_steps[0] != guessed else gr.skip(),
+            gr.update(visible=engine.has_ranker) if ready else gr.skip(),
         )
 
     gr.on(
         [demo.load, clock.tick],
         look,
-        outputs=[status, clock, card, steps],
+        outputs=[status, clock, card, steps, best],
         queue=False,
         show_progress="hidden",
         api_visibility="private",

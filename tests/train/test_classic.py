@@ -8,7 +8,6 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -28,6 +27,7 @@ from train.classic import (
     load_classic,
     over_white,
 )
+from train.data import SceneComposer
 from train.loop import RunConfig, make_accelerator
 
 DRAWINGS = 32
@@ -128,7 +128,7 @@ def test_losses_equal_the_formula():
 # Turns and data
 
 
-def test_each_turn_changes_one_network(task, store):
+def test_each_turn_changes_one_network(task):
     def copies():
         return {name: {k: v.clone() for k, v in task.modules[name].state_dict().items()} for name in task.optimizers}
 
@@ -136,7 +136,7 @@ def test_each_turn_changes_one_network(task, store):
         return {name for name in before if any(not torch.equal(before[name][k], after[name][k]) for k in before[name])}
 
     device = task.accelerator.device
-    real, text = over_white(store, task.rows[:4]).to(device), unit(4).to(device)
+    real, text = task.batch(0)[0], unit(4).to(device)
     fake = task.modules["generator"].train()(text, noise(4).to(device))
     start = copies()
     task.discriminator_step(real, fake.detach(), text)
@@ -155,17 +155,23 @@ def test_the_rate_is_the_textbooks(task):
         assert isinstance(optimizer.optimizer, torch.optim.Adam) and optimizer.param_groups[0]["lr"] == 1e-4
 
 
-def test_an_epoch_shows_every_drawing(task):
-    assert len(task.rows) == DRAWINGS and task.epoch_steps == DRAWINGS // 4
-    first, second = ([place for step in steps for place in task.batch(step)] for steps in (range(8), range(8, 16)))
-    assert sorted(first) == sorted(second) == list(range(DRAWINGS)) and first != second
+def test_it_is_shown_the_scenes_that_the_prior_is_shown(task, store):
+    read = []
+    task.encoder = SimpleNamespace(encode=lambda texts: read.append(texts) or SimpleNamespace(pooled=unit(len(texts))))
+    assert task.epoch_steps == DRAWINGS // 4
+    scenes = SceneComposer(store, "train", task.config.seed).batch(3, 4)
+    real, text = task.batch(3)
+    assert read == [scenes.captions] and torch.equal(text.cpu(), unit(4))
+    torch.testing.assert_close(real.cpu(), over_white(scenes.pixels))
 
 
-def test_drawings_lie_on_white(store):
-    pixels = over_white(store, [0])
-    assert pixels.shape == (1, 3, 256, 256) and pixels[0, :, 0, 0].tolist() == [1, 1, 1]
-    inside = np.asarray(store.pixels[0][128, 128, :3]) / 127.5 - 1
-    assert pixels[0, :, 128, 128].tolist() == pytest.approx(inside.tolist(), abs=1e-5)
+def test_scenes_lie_on_white():
+    pixels = torch.full((1, 4, 4, 4), -1.0)
+    pixels[0, :, 1, 1] = torch.tensor([0.5, -0.5, -1, 1])
+    pixels[0, :, 2, 2] = torch.tensor([0, -1, -1, 0])  # half covered with red
+    found = over_white(pixels)
+    assert found.shape == (1, 3, 4, 4) and found[0, :, 0, 0].tolist() == [1, 1, 1]
+    assert found[0, :, 1, 1].tolist() == pytest.approx([0.5, -0.5, -1]) and found[0, :, 2, 2].tolist() == pytest.approx([1, 0, 0])
 
 
 # The run
@@ -178,6 +184,7 @@ def test_every_epoch_is_printed_and_logged(store_folder, tmp_path, capsys):
     rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     epochs = [row for row in rows if "epoch" in row]
     steps = {row["step"]: row for row in rows if "samples_per_second" in row}
+    assert {row["learning_rate_factor"] for row in steps.values()} == {1}
     assert [(row["epoch"], row["step"]) for row in epochs] == [(1, 2), (2, 4)] and sorted(steps) == [1, 2, 3, 4, 5]
     assert epochs[1]["epoch_d_loss"] == pytest.approx((steps[3]["d_loss"] + steps[4]["d_loss"]) / 2, abs=1e-5)
     assert epochs[1]["epoch_g_loss"] == pytest.approx((steps[3]["g_loss"] + steps[4]["g_loss"]) / 2, abs=1e-5)
@@ -216,6 +223,8 @@ def test_the_last_weights_are_exported_in_half_precision(whole):
     assert {tensor.dtype for tensor in weights.values() if tensor.is_floating_point()} == {torch.float16}
     for name, tensor in weights.items():
         torch.testing.assert_close(tensor.float(), state[f"module/generator/{name}"].half().float(), atol=1e-5, rtol=1e-3)
+    told = json.loads((whole / "classic" / "trained_with.json").read_text())
+    assert told["samples_seen"] == 5 * 16 and told["minutes"] >= 0 and told["data"] == "made"
     generator = load_classic(whole / "classic")
     assert not generator.training and tuple(generator.config.channels) == WIDTHS["tiny"]
     first, other = generator.draw(unit(2), noise(1).expand(2, -1))

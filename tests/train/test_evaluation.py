@@ -6,6 +6,8 @@ import json
 import random
 import shutil
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,24 +15,41 @@ import torch
 from PIL import Image
 
 import train.evaluate
-from dalle.config import COLOURS
+import train.evaluation.evaluation
+from dalle.config import COLOURS, CheckpointError, PromptError
+from dalle.engine import Engine
 from dalle.images import grid
+from dalle.pipeline import DallePipeline
 from train.__main__ import main
-from train.data import SceneComposer
-from train.data.scenes import is_held_out_pair
+from train.classic import WIDTHS, ClassicGenerator
+from train.data import SceneComposer, SpriteStore
+from train.data.scenes import PAIR_PAINTS, Layer, Scene, is_held_out_pair
 from train.data.store import Drawing, write_index
-from train.evaluation import composition, distances, matching, memorisation, paths, reconstruction
-from train.evaluation.components import Thing, label_parts, observe
+from train.evaluation import composition, distances, matching, memorisation, paths, reconstruction, table, work
+from train.evaluation.components import Thing, label_parts, observe, on_white, take_apart
 from train.evaluation.composition import TASKS, Composition, fulfilled, score
-from train.evaluation.evaluation import Counts
-from train.evaluation.systems import Model
+from train.evaluation.evaluation import Counts, Evaluation
+from train.evaluation.looking import kept_vectors
+from train.evaluation.systems import Classic, Model, finite
 from train.evaluation.work import Work
-from train.gallery import SNAPSHOT_PROMPTS, Missing, failures, snapshots
+from train.evaluator import load_evaluator
+from train.gallery import SNAPSHOT_PROMPTS, Missing, contact_sheets, failures, read_prompts, snapshots
 from train.prior import SAMPLE_PROMPTS
 
 
 def run(*arguments: object) -> int:
     return main([str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def evaluators(store_folder, tmp_path_factory):
+    """Two evaluators of different seeds."""
+    root = tmp_path_factory.mktemp("evaluators")
+    for seed in (1, 2):
+        where = ["--run-folder", root / f"run-{seed}", "--out", root / str(seed), "--data", store_folder]
+        tiny = ["--preset", "tiny", "--warmup-steps", "1", "--log-steps", "1"]
+        assert run("evaluator", *tiny, *where, "--steps", 3, "--batch-size", 8, "--seed", seed) == 0
+    return root
 
 
 # Distances
@@ -125,6 +144,22 @@ def test_ranks_count_the_texts_that_fit_as_well_or_better():
     found = matching.ranks(pictures, texts[:3], texts, [[1, 2, 3], [0, 2, 3], [0, 1, 3]])
     assert found == [1, 4, 2]
     assert matching.r_precision(found) == pytest.approx(1 / 3)
+
+
+def test_what_is_no_number_has_the_last_rank_and_is_not_measured(tmp_path):
+    broken = torch.full((1, 4), torch.nan)
+    assert matching.ranks(broken, torch.eye(4)[:1], torch.eye(4), [[1, 2, 3]]) == [4]
+    with pytest.raises(CheckpointError, match="no numbers"):
+        finite(torch.tensor([0.0, torch.nan]), "4 steps")
+    with pytest.raises(ValueError, match="JSON"):
+        Work(tmp_path, "model", {}).part("one", lambda: {"figure": float("nan")})
+
+
+def test_intervals_of_shares_are_wilsons():
+    assert table.wilson(0.5, 100) == pytest.approx((0.4038, 0.5962), abs=1e-4)
+    assert table.wilson(0.0, 40) == pytest.approx((0, 0.0876), abs=1e-4)
+    assert table.wilson(1.0, 40)[1] == pytest.approx(1)
+    assert table.measured(0.37, (0.315, 0.425)) == "0.370 ± .055" and table.measured(None) == ""
 
 
 # Components
@@ -251,6 +286,14 @@ def test_the_judge_tells_what_was_asked_for_from_what_was_not(right, ground):
         assert shares == dict.fromkeys((*TASKS, "mean"), 1.0)
 
 
+def test_over_white_a_picture_stays_and_a_white_thing_is_lost():
+    pixels = picture((*LEFT, "red"), (*RIGHT, "white"))
+    white = on_white(pixels)
+    assert torch.equal(white[:, 3], torch.ones(1, 256, 256)) and white[0, :, 0, 0].tolist() == [1] * 4
+    assert torch.equal(on_white(white), white)
+    assert [len(observe(each, oracle)[0]) for each in (pixels, white)] == [2, 1]
+
+
 def test_a_name_has_to_win_among_the_candidates_of_its_prompt():
     names = [f"n{k}" for k in range(30)]
     thing = Thing(tuple(float(k) for k in range(30)), "", 0.5, 0.5, 0.2)
@@ -287,6 +330,43 @@ def test_prompts_are_seen_or_unseen_as_they_say(things, store):
     assert {each.count for each in counted} == {2, 3, 4, 5} and counted[0].prompt.startswith("two ")
     drawn_anyway = {" ".join(parts) for each in unseen for parts in each.combinations}
     assert not {each.prompt for each in composition.compositions(names, drawn_anyway, 12, True)} & {e.prompt for e in unseen}
+    like = composition.compositions(names, set(), 12, like=unseen)
+    assert not any(is_held_out_pair(*parts) for each in like for parts in each.combinations)
+    for task in composition.UNSEEN_TASKS:
+        pairs = zip(*([e for e in es if e.task == task] for es in (like, unseen)), strict=False)
+        same = [a.names == b.names for a, b in pairs]
+        assert sum(same) > 0.8 * len(same)
+    two = {colour for each in seen + unseen if each.task == "colour attribution" for colour in each.colours}
+    assert two <= set(PAIR_PAINTS)
+
+
+def test_what_training_draws_in_its_own_colour_is_not_unseen(store):
+    found = composition.drawn_anyway(store)
+    assert {"red ball", "ball", "red moon"} <= found and "blue ball" not in found
+
+
+def test_things_are_one_name_each_the_most_common_and_in_one_piece(tmp_path):
+    """Two drawings a label; weights and shapes decide which labels stay."""
+
+    def square(*boxes):
+        pixels = np.zeros((256, 256, 4), np.uint8)
+        for left, right in boxes:
+            pixels[60:200, left:right] = (200, 40, 40, 255)
+        return pixels
+
+    whole, two = square((40, 220)), square((20, 90), (150, 240))
+    wanted = {"cow face": (1.0, whole), "cow": (3.0, whole), "cherry": (9.0, two), "red apple": (2.0, whole), "kite": (0.5, whole)}
+    records, pixels = [], []
+    for label, (weight, drawn) in wanted.items():
+        for style in ("flat", "soft"):
+            records.append(
+                Drawing("s", "1", "CC0-1.0", f"{label}-{style}", label, style, label, group="object", colour="red", weight=weight)
+            )
+            pixels.append(drawn)
+    records[-1].colour = records[-2].colour = ""  # no kite can be recoloured
+    small = SpriteStore(np.stack(pixels), records, {})
+    found = composition.common_things(small, SceneComposer(small, "train"))
+    assert list(found) == ["cow", "apple"] and found["cow"] == [2, 3]
 
 
 def test_things_are_common_whole_and_of_the_training_split(store, things):
@@ -302,7 +382,7 @@ def test_true_renders_get_full_marks_from_an_oracle(store, composer, things):
     everything = composition.compositions(names, set(), 8) + composition.compositions(names, set(), 8, unseen=True)
     assert {each.task for each in everything} == set(TASKS)
     tintable = set(composer.tintable)
-    scenes = [composition.true_scene(each, things, tintable) for each in everything]
+    scenes = [composition.true_scene(each, [things], tintable) for each in everything]
     alphas = []
     for name in names:
         (square,) = silhouettes(reconstruction.pixels_of(store, things[name][0]))
@@ -315,6 +395,17 @@ def test_true_renders_get_full_marks_from_an_oracle(store, composer, things):
     shares = score(everything, seen, names)
     assert min(shares.values()) > 0.9
     assert composition.shuffled_score(everything, seen, names)["mean"] < 0.3
+
+
+def test_true_scenes_are_of_held_out_drawings_where_there_are_any(store, composer, things):
+    held_out, tintable = composition.held_out_things(store)
+    outside = {*store.rows("val"), *store.rows("test")}
+    assert set().union(*held_out.values()) == outside == tintable
+    for each in composition.compositions(list(things), set(), 8):
+        scene = composition.true_scene(each, [held_out, things], tintable | set(composer.tintable))
+        for layer in scene.layers:
+            name = store.records[layer.row].label
+            assert name in each.names and (layer.row in outside) == (name in held_out)
 
 
 def silhouettes(pixels):
@@ -336,13 +427,43 @@ def test_retrieval_finds_the_identical_caption(composer, encoder):
 # Memorisation
 
 
-def test_copies_are_memorised_and_strangers_are_not(store):
-    rows = store.rows("train")
-    pixels = memorisation.small_pixels(reconstruction.pixels_of(store, rows))
-    neighbours = memorisation.Neighbours(pixels, [store.records[row].label for row in rows])
-    assert memorisation.copied_share(neighbours.ratios(pixels[:5])) == 1
-    far = torch.rand(5, pixels.shape[1], generator=torch.Generator().manual_seed(0))
-    assert memorisation.copied_share(neighbours.ratios(far)) == 0
+def textured(seed):
+    """A drawing (256, 256, 4) with an outline and shading of its own."""
+    rng = np.random.default_rng(seed)
+    shade = torch.from_numpy(rng.random((1, 1, 4, 4))).float()
+    shade = torch.nn.functional.interpolate(shade, size=(256, 256), mode="bilinear")[0]
+    y, x = torch.meshgrid(torch.linspace(-1, 1, 256), torch.linspace(-1, 1, 256), indexing="ij")
+    angle, reach = torch.atan2(y, x), torch.full((256, 256), 0.55)
+    for waves in range(2, 6):
+        reach += 0.12 * torch.cos(waves * angle + 6.3 * rng.random())
+    alpha = (x.hypot(y) < reach).float()
+    rgb = torch.tensor([0.9, 0.25, 0.2])[:, None, None] * (0.3 + 0.7 * shade) * alpha
+    return (torch.cat([rgb, alpha[None]]).permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+
+
+def test_pasted_drawings_are_copies_and_other_drawings_in_the_same_scenes_are_not(evaluators, tmp_path):
+    """Wherever, however large and in whatever colour they are pasted."""
+    records = [Drawing("s", "1", "CC0-1.0", f"d{k}", f"c{k}", "flat", f"thing{'abcdefghijkl'[k]}", colour="red") for k in range(12)]
+    for record in records[8:]:
+        record.split = "test"
+    small = SpriteStore(np.stack([textured(k) for k in range(12)]), records, {})
+    evaluator = load_evaluator(evaluators / "1")
+    bank = memorisation.Bank.build(small, evaluator, tmp_path)
+    neighbours = memorisation.Neighbours(bank.shapes, memorisation.concepts_of(small))
+    painter = SceneComposer(small, "train")
+
+    def share(rows):
+        scenes = [Scene([Layer(rows[k], 0.27, 0.5, 0.42, colour="blue"), Layer(rows[k + 1], 0.75, 0.45, 0.4)], "") for k in (0, 2)]
+        cuts = [cut for parts in take_apart(painter.paint(scenes)) for cut in parts]
+        ratios = neighbours.ratios(memorisation.shapes(cuts))
+        return sum(map(memorisation.is_copy, ratios)) / len(ratios)
+
+    assert share(range(4)) == 1 and share(range(8, 12)) == 0
+    assert neighbours.ratios(memorisation.shapes([])) == []
+    assert bank.nearest(bank.embeddings[:2]) == pytest.approx([0, 0], abs=1e-5)
+
+
+def test_the_second_nearest_shows_another_thing():
     # Between two drawings of one thing: near to both, and still a copy since every other thing is far.
     line = torch.tensor([[0.0, 0.0], [1.0, 0.0], [10.0, 0.0]])
     assert memorisation.Neighbours(line, ["a", "a", "b"]).ratios(torch.tensor([[0.4, 0.0], [6.0, 0.0]])) == pytest.approx(
@@ -350,21 +471,34 @@ def test_copies_are_memorised_and_strangers_are_not(store):
     )
 
 
-def test_small_training_pixels_are_kept(store, tmp_path, monkeypatch):
-    first = memorisation.training_pixels(store, tmp_path)
-    monkeypatch.setattr(memorisation, "small_pictures", None)
-    assert torch.equal(memorisation.training_pixels(store, tmp_path), first)
-    assert first.shape == (len(store.rows("train")), 3 * 32 * 32)
+def test_the_bank_is_kept_in_parts(store, evaluators, tmp_path, monkeypatch):
+    monkeypatch.setattr(memorisation, "PART", 10)
+    evaluator = load_evaluator(evaluators / "1")
+    first = memorisation.Bank.build(store, evaluator, tmp_path)
+    assert first.shapes.shape == (len(store.rows("train")), 2 * 32 * 32) and first.shapes.abs().max() <= 1
+    (tmp_path / "00010.safetensors").unlink()  # interrupted there
+    measured, again = memorisation._measured, []
+    monkeypatch.setattr(memorisation, "_measured", lambda *given: again.append(given[2]) or measured(*given))
+    second = memorisation.Bank.build(store, evaluator, tmp_path)
+    assert again == [store.rows("train")[10:20]]
+    assert torch.equal(first.shapes, second.shapes) and torch.equal(first.embeddings, second.embeddings)
+
+
+def test_vectors_of_captions_are_kept(encoder, tmp_path):
+    first = kept_vectors(encoder, ["a cat", "a dog"], tmp_path)
+    assert torch.equal(kept_vectors(SimpleNamespace(name=encoder.name), ["a cat", "a dog"], tmp_path), first)
 
 
 # Paths
 
 
 def test_even_steps_are_even_and_a_jump_is_not():
-    assert paths.unevenness([0.5] * 32) == 1
-    assert paths.path_length([1 / 32] * 32) == pytest.approx(1)  # straight: the square of the distance of its ends
+    assert paths.unevenness([0.5] * 32, 1) == 1
+    assert paths.path_length([1 / 32] * 32, 1) == paths.path_length([1 / 64] * 32, 0.5) == pytest.approx(1)
     jump = [0.0] * 31 + [1.0]
-    assert paths.path_length(jump) == pytest.approx(32) and paths.unevenness([0.1] * 31 + [1.0]) == pytest.approx(10)
+    assert paths.path_length(jump, 1) == pytest.approx(32) and paths.unevenness([0.1] * 31 + [1.0], 1) == pytest.approx(10)
+    assert paths.unevenness([0.1, 0.1, 0.3, 0.4], 1) == pytest.approx(0.4 / 0.2)  # between the two in the middle
+    assert paths.path_length(jump, 0.1) is None and paths.unevenness(jump, 0.1) is None
     fade = paths.cross_fade(torch.zeros(4, 2, 2), torch.ones(4, 2, 2), 5)
     assert fade[:, 0, 0, 0].tolist() == [0, 0.25, 0.5, 0.75, 1]
 
@@ -379,78 +513,157 @@ def test_work_is_done_once_and_again_for_another_key(tmp_path):
         made.append(1)
         return {"a": [0.1, 2]}
 
-    work = Work(tmp_path, "model", {"revision": "x"})
-    assert work.part("deep/one", make) == work.part("deep/one", make) == {"a": [0.1, 2]} and len(made) == 1
+    kept = Work(tmp_path, "model", {"revision": "x"})
+    assert kept.part("deep/one", make) == kept.part("deep/one", make) == {"a": [0.1, 2]} and len(made) == 1
     assert Work(tmp_path, "model", {"revision": "x"}).part("deep/one", make) and len(made) == 1
     Work(tmp_path, "model", {"revision": "y"}).part("deep/one", make)
     assert len(made) == 2
-    (work.folder / "deep" / "one.json").write_text('{"value": [1')  # the machine went down
-    assert work.part("deep/one", make) == {"a": [0.1, 2]} and len(made) == 3
+    (kept.folder / "deep" / "one.json").write_text('{"value": [1')  # the machine went down
+    assert kept.part("deep/one", make) == {"a": [0.1, 2]} and len(made) == 3
 
 
 # The whole
 
 
 @pytest.fixture(scope="module")
-def evaluators(store_folder, tmp_path_factory):
-    """Two evaluators of different seeds."""
-    root = tmp_path_factory.mktemp("evaluators")
-    for seed in (1, 2):
-        where = ["--run-folder", root / f"run-{seed}", "--out", root / str(seed), "--data", store_folder]
-        tiny = ["--preset", "tiny", "--warmup-steps", "1", "--log-steps", "1"]
-        assert run("evaluator", *tiny, *where, "--steps", 3, "--batch-size", 8, "--seed", seed) == 0
-    return root
+def baseline(tmp_path_factory):
+    """An untrained textbook GAN."""
+    folder = tmp_path_factory.mktemp("classic")
+    torch.manual_seed(0)
+    ClassicGenerator(channels=WIDTHS["tiny"]).save_pretrained(folder)
+    (folder / "trained_with.json").write_text(json.dumps({"samples_seen": 1234, "minutes": 5.0}))
+    return folder
+
+
+TINY = Counts(drawings=2, a_task=1, captions=20, pairs=1, frames=3)
 
 
 def test_an_interrupted_evaluation_goes_on_and_gives_the_same_table(
-    tiny_checkpoint, evaluators, store_folder, tmp_path, monkeypatch
+    tiny_checkpoint, evaluators, baseline, store_folder, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(train.evaluate, "QUICK", Counts(drawings=2, a_task=1, captions=20, pairs=1, frames=3))
+    monkeypatch.setattr(train.evaluate, "QUICK", TINY)
+    monkeypatch.setattr(paths, "NEAR", 0.0)  # an untrained model's ends look alike
     drawn, patience = [], [10**9]
-    draw = Model.draw
 
-    def counted(self, prompts, seeds):
-        if len(drawn) >= patience[0]:
-            raise KeyboardInterrupt
-        drawn.append(self.name)
-        return draw(self, prompts, seeds)
+    def counted(draw, told):
+        def drawing(*given):
+            if len(drawn) >= patience[0]:
+                raise KeyboardInterrupt
+            drawn.append(told)
+            return draw(*given)
 
-    monkeypatch.setattr(Model, "draw", counted)
+        return drawing
+
+    for place, name, told in ((Model, "draw", "model"), (Classic, "draw", "baseline"), (paths, "draw_path", "path")):
+        monkeypatch.setattr(place, name, counted(getattr(place, name), told))
     common = ["--model", tiny_checkpoint, "--data", store_folder, "--split", "val", "--quick", "--device", "cpu", "--steps", 3]
 
     def table(where, evaluator="1"):
         drawn.clear()
         (tmp_path / where).mkdir(exist_ok=True)
         monkeypatch.chdir(tmp_path / where)
-        code = run("evaluate", *common, "--evaluator", evaluators / evaluator, "--out", "new/table")
-        return json.loads((tmp_path / where / "new" / "table.json").read_text()) if code == 0 else code
+        code = run("evaluate", *common, "--evaluator", evaluators / evaluator, "--baseline", baseline, "--out", "new/v1.2")
+        return json.loads((tmp_path / where / "new" / "v1.2.json").read_text()) if code == 0 else code
 
     whole = table("whole")
-    everything = len(drawn)
-    assert {row["figure"].split(",")[0].split(":")[0] for row in whole["rows"]} >= {
-        "reconstruction PSNR", "reconstruction edge F-score", "KID x 1000", "MMD x 1000 as CMMD", "R-precision",
-        "composition", "share of memorised pictures", "perceptual path length",
-        "largest step / median step",
+    everything = list(drawn)
+    figures = {row["figure"].split(",")[0].split(":")[0] for row in whole["rows"]}
+    assert figures >= {
+        "reconstruction PSNR", "reconstruction edge F-score", "KID x 1000", "MMD x 1000 as CMMD", "R-precision", "composition",
+        "share of drawn things that copy a training drawing", "largest step / median step",
+        "perceptual path length over distance of the ends",
+        "1 - cosine of a path's middle frame and the training drawing that looks most like it",
     }  # fmt: skip
+    copied = next(row for row in whole["rows"] if row["figure"].startswith("share of drawn things"))
+    for row in whole["rows"]:
+        assert row["value"] is not None and np.isfinite(row["value"]) and row["n"], row
+        if not row["figure"].startswith("reconstruction") and row is not copied:
+            assert row["baseline"] is not None and np.isfinite(row["baseline"]), row
+        if row["figure"].startswith(("R-precision", "composition")):
+            for value, interval in ((row["value"], row["interval"]), (row["baseline"], row["baseline_interval"])):
+                assert interval[0] <= value <= interval[1]
     main_steps = whole["facts"]["steps"]
     expected = [f"{steps} step{'s' * (steps > 1)}" for steps in sorted({1, 2, 3, 4, main_steps})]
-    assert whole["steps"]["columns"] == [*expected, "4 steps, best of 4"]
+    assert whole["steps"]["columns"] == [*expected, "4 steps, best of 4", "textbook baseline"]
     assert all(len(row["values"]) == len(whole["steps"]["columns"]) for row in whole["steps"]["rows"])
-    assert "rehearsal" in whole["facts"] and any("baseline" in note for note in whole["notes"])
+    (walked,) = (row for row in whole["steps"]["rows"] if row["figure"].startswith("largest step"))
+    shown = zip(whole["steps"]["columns"], walked["values"], strict=True)
+    assert {column for column, value in shown if value is not None} == {
+        "1 step", f"{main_steps} steps", "textbook baseline",
+    }  # fmt: skip
+    assert "rehearsal" in whole["facts"] and "1,234 samples in 5.0 minutes" in whole["facts"]["baseline"]
+    assert any("12 names in place of 100" in note for note in whole["notes"])
     assert [each["prompt"] for each in whole["details"]["prompts"]] == ["a moon", "a star"]
-    text = (tmp_path / "whole" / "new" / "table.md").read_text()
-    assert "| R-precision, 1 of 12, others of the same category ↑ |" in text
+    assert len({each["task"] for each in whole["details"]["compositions"]}) == len(whole["details"]["compositions"])
+    assert "| R-precision, 1 of 12, others of the same category ↑ |" in (tmp_path / "whole" / "new" / "v1.2.md").read_text()
 
-    patience[0] = 7
-    assert table("parts") == 130
+    # Stopped among the compositions of the first setting, and then before the last path.
+    assert everything[:2] == ["model"] * 2 and everything[-1] == "path"
+    patience[0] = 2
+    assert table("parts") == 130 and len(drawn) == 2
+    patience[0] = len(everything) - 3
+    assert table("parts") == 130 and len(drawn) == len(everything) - 3
     patience[0] = 10**9
     parts = table("parts")
-    assert len(drawn) == everything - 7
+    assert drawn == ["path"]
     for block in ("rows", "steps", "details"):
         assert parts[block] == whole[block]
     assert table("parts")["rows"] == whole["rows"] and drawn == []
     table("parts", "2")
-    assert len(drawn) == everything
+    assert drawn == everything
+
+
+def test_pictures_that_are_no_numbers_are_not_judged(tiny_checkpoint, evaluators, store_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(train.evaluate, "QUICK", TINY)
+    monkeypatch.setattr(Model, "draw", lambda self, prompts, seeds: torch.full((len(prompts), 4, 256, 256), torch.nan))
+    monkeypatch.chdir(tmp_path)
+    where = ["--model", tiny_checkpoint, "--data", store_folder, "--evaluator", evaluators / "1", "--split", "val", "--quick"]
+    assert run("evaluate", *where, "--device", "cpu", "--out", "t") == 1
+    assert "1 step draws pictures with pixels that are no numbers" in capsys.readouterr().err and not list(tmp_path.glob("t.*"))
+
+
+@pytest.mark.parametrize("change", ["nothing", "guidance", "weights", "no ranker", "path steps", "source", "evaluator"])
+def test_what_a_figure_depends_on_is_in_the_name_of_its_folder(
+    change, tiny_pipeline, tiny_checkpoint, evaluators, encoder, store, tmp_path, monkeypatch
+):
+    def folder(model, evaluator="1", guidance=3.0):
+        engine = Engine(str(model), "cpu")
+        engine.load()
+        if change == "path steps" and model != tiny_checkpoint:
+            engine.wait().prior.default_path_steps = 77
+        found = Evaluation(
+            engine, store, load_evaluator(evaluators / evaluator), encoder, split="val", counts=TINY, many_steps=3,
+            guidance=guidance, classic=None, common={"evaluator": evaluator}, root=tmp_path,
+        )  # fmt: skip
+        found.bar.close()
+        return found.work["model"].folder
+
+    first, other, settings = folder(tiny_checkpoint), tmp_path / "other", {}
+    shutil.copytree(tiny_checkpoint, other)
+    if change == "guidance":
+        settings = {"guidance": 3.5}
+    elif change == "weights":
+        changed = DallePipeline.from_pretrained(tiny_checkpoint)
+        next(changed.prior.parameters()).data.add_(0.01)
+        changed.save_pretrained(other)
+    elif change == "no ranker":
+        changed = DallePipeline.from_pretrained(tiny_checkpoint)
+        changed.register_modules(ranker=None)
+        shutil.rmtree(other)
+        changed.save_pretrained(other)
+    elif change == "source":
+        monkeypatch.setattr(train.evaluation.evaluation, "sources_hash", lambda *patterns: "another")
+    elif change == "evaluator":
+        settings = {"evaluator": "2"}
+    assert (folder(other, **settings) == first) == (change == "nothing")
+
+
+def test_a_hash_of_sources_sees_every_file_and_change(tmp_path, monkeypatch):
+    assert work.sources_hash(*work.SOURCES) == work.sources_hash(*reversed(work.SOURCES))
+    assert work.sources_hash(*work.SOURCES) != work.sources_hash(*work.SOURCES, "train/classic.py")
+    root = Path(work.__file__).parents[2]
+    files = [path for pattern in work.SOURCES for path in root.glob(pattern)]
+    assert len(files) > 20 and all(list(root.glob(pattern)) for pattern in work.SOURCES)
 
 
 def test_what_is_wrong_is_said(tiny_checkpoint, evaluators, store, store_folder, tmp_path, monkeypatch, capsys):
@@ -475,26 +688,54 @@ def test_what_is_wrong_is_said(tiny_checkpoint, evaluators, store, store_folder,
     assert "held-out split" in told(data=tmp_path / "data")
     (tmp_path / "classic").mkdir()
     assert "classic" in told(baseline=tmp_path / "classic")
+    assert "no baseline in" in told(baseline=tmp_path / "nowhere")
+    write_index(tmp_path / "data" / "index.jsonl", [replace(record, label="ball") for record in store.records])
+    assert "two things are needed" in told(data=tmp_path / "data")
+    shutil.copytree(evaluators / "1", tmp_path / "foreign")
+    config = json.loads((tmp_path / "foreign" / "config.json").read_text())
+    (tmp_path / "foreign" / "config.json").write_text(json.dumps(config | {"_class_name": "Ranker"}))
+    assert "holds a Ranker" in told(evaluator=tmp_path / "foreign")
 
 
 # Pages of pictures
 
 
 def test_failures_are_the_worst_ranks_of_these_weights(tiny_checkpoint, tmp_path):
-    from dalle.engine import Engine
-
     engine = Engine(str(tiny_checkpoint), "cpu")
     engine.load()
     prompts = [{"prompt": f"a {word}", "seed": k, "rank": rank} for k, (word, rank) in enumerate([("cat", 3), ("dog", 40)])]
-    report = {"facts": {"revision": engine.revision}, "details": {"steps": 1, "guidance": 1.0, "prompts": prompts}}
+    composed = [{"task": "counting", "prompt": "two cats", "seed": 9}]
+    details = {"steps": 1, "guidance": 1.0, "prompts": prompts, "compositions": composed}
+    report = {"facts": {"revision": engine.revision}, "details": details}
     (tmp_path / "table.json").write_text(json.dumps(report))
-    assert failures(engine, tmp_path / "table.json").width > 2 * 256
+    page, told = failures(engine, tmp_path / "table.json")
+    assert page.width > 3 * 256 and told == "2 of 2 failures among 2 prompts, and 1 failed compositions"
+    (tmp_path / "table.json").write_text(json.dumps(report | {"details": {"prompts": prompts}}))
+    with pytest.raises(Missing, match="python -m train evaluate"):
+        failures(engine, tmp_path / "table.json")
     report["facts"]["revision"] = "another"
     (tmp_path / "table.json").write_text(json.dumps(report))
     with pytest.raises(Missing, match="another"):
         failures(engine, tmp_path / "table.json")
     with pytest.raises(Missing, match="python -m train evaluate"):
         failures(engine, tmp_path / "none.json")
+
+
+def test_sheets_are_drawn_at_one_four_and_the_default_steps_each_once():
+    assert contact_sheets(16) == {1: "contact-sheet-1-step", 4: "contact-sheet-4-steps", 16: "contact-sheet"}
+    assert contact_sheets(4) == {1: "contact-sheet-1-step", 4: "contact-sheet"}
+
+
+def test_prompts_that_cannot_be_read_are_named(tmp_path):
+    path = tmp_path / "prompts.txt"
+    with pytest.raises(PromptError, match="no file"):
+        read_prompts(path)
+    for content, told in ((b"a caf\xe9", "UTF-8"), (b"\n \n", "no prompts")):
+        path.write_bytes(content)
+        with pytest.raises(PromptError, match=told):
+            read_prompts(path)
+    path.write_bytes(b" a cat\r\n\na dog")
+    assert read_prompts(path) == ["a cat", "a dog"]
 
 
 def test_snapshots_cut_the_same_prompts_out_of_every_sheet(tmp_path):

@@ -254,11 +254,15 @@ def test_the_page_is_there_before_the_model(cache_folder, visit):
         expect(mat(page, "busy")).to_contain_text("Loading the weights.")
         expect(page.locator("#verdict")).to_contain_text("Loading the weights.")
         expect(page.locator("#steps input[type=number]")).to_have_value("4")
-        site.engine.default_steps = (12, 6)  # a model from elsewhere turns out to be of another kind
+        expect(page.get_by_label("Best first")).to_be_visible()
+        # A model from elsewhere turns out to be of another kind.
+        site.engine.default_steps = (12, 6)
+        site.engine.has_ranker = False
         site.engine.become("ready")
         expect(pictures(page)).to_have_count(1)
         expect(status).to_contain_text("Ready")
         expect(page.locator("#steps input[type=number]")).to_have_value("12")
+        expect(page.get_by_label("Best first")).not_to_be_visible()
         page.get_by_role("tab", name="About").click()
         expect(page.locator("#model-card")).to_contain_text("Drawn by a test.")
 

@@ -43,6 +43,8 @@ KINDS = {"single": 0.52, "coloured": 0.12, "counted": 0.10, "pair": 0.14, "colou
 
 PROCEDURAL = ("pixel", "silhouette", "outline", "sepia")
 PAINTS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white", "gray")
+PAIR_PAINTS = PAINTS[:7]
+"""Colours of two things in one scene: those that are told from each other at a glance."""
 MIRRORED = {"right": "left", "below": "above"}
 HELD_OUT_PAIRS = 5
 """Percent of colour-object and object-relation-object pairs that training never shows."""
@@ -214,7 +216,7 @@ class SceneComposer:
             first, second = self._pick(rng, rows, picks), self._pick(rng, rows, picks)
             relation = rng.choice(tuple(RELATIONS))
             a, b = self._bare(first), self._bare(second)
-            colours = rng.sample(PAINTS[:7], 2) if coloured else ["", ""]
+            colours = rng.sample(PAIR_PAINTS, 2) if coloured else ["", ""]
             combinations = [(a, relation, b)]
             if coloured:
                 combinations += [(colours[0], a), (colours[1], b)]

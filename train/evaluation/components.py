@@ -1,6 +1,7 @@
 """Which things a picture shows, and where: connected parts of its foreground, each cut out, named and measured.
 
-The same for every system: the foreground is what differs from the picture's border, whether that is transparent or white.
+The foreground is what differs from the picture's border, whether that is transparent or white. So a white thing is seen on
+transparency and lost on white: where an opaque system is compared with, the others are judged over white too (`on_white`).
 """
 
 from __future__ import annotations
@@ -105,25 +106,53 @@ def colour_of(square: Tensor) -> str:
     return dominant_colour((large.permute(1, 2, 0) * 255).round().numpy().astype(np.uint8))
 
 
-def observe(pixels: Tensor, namer: Namer) -> list[list[Thing]]:
-    """The things in each picture of (B, 4, H, W), premultiplied RGBA in [-1, 1], the largest first."""
+@dataclass(frozen=True)
+class Cut:
+    """A part of a picture: `square` (4, S, S), premultiplied in [0, 1], and its `mask` (128, 128) in the picture."""
+
+    square: Tensor
+    mask: Tensor
+
+
+def take_apart(pixels: Tensor) -> list[list[Cut]]:
+    """The parts of each picture of (B, 4, H, W), premultiplied RGBA in [-1, 1], each cut out, the largest first."""
     labels = label_parts(foreground(pixels))
     unit = ((pixels.float() + 1) / 2).clamp(0, 1)
-    squares, facts = [], []
-    for place in range(len(pixels)):
-        for part in parts_of(labels[place]):
-            square = cut_out(unit[place], part, (labels[place] > 0) & ~part)
-            y, x = part.nonzero().float().mean(0).tolist()
-            area = float(part.float().mean())
-            centre = (x + 0.5) / LABEL_SIZE, (y + 0.5) / LABEL_SIZE
-            facts.append((place, colour_of(square), *centre, area))
-            small = F.interpolate(square[None], size=(INPUT_SIZE, INPUT_SIZE), mode="bilinear", antialias=True)
-            squares.append(small[0].clamp(0, 1) * 2 - 1)
-    found: list[list[Thing]] = [[] for _ in range(len(pixels))]
-    if squares:
-        for likeness, (place, colour, x, y, area) in zip(namer(torch.stack(squares)).tolist(), facts, strict=True):
-            found[place].append(Thing(tuple(round(value, 4) for value in likeness), colour, x, y, area))
-    return found
+    return [
+        [Cut(cut_out(picture, mask, (label > 0) & ~mask), mask) for mask in parts_of(label)]
+        for picture, label in zip(unit, labels, strict=True)
+    ]
+
+
+def shrunk(square: Tensor, size: int) -> Tensor:
+    """A cut-out (4, S, S) in [0, 1] -> (4, size, size) in [0, 1]."""
+    return F.interpolate(square[None], size=(size, size), mode="bilinear", antialias=True)[0].clamp(0, 1)
+
+
+def name_parts(cuts: list[list[Cut]], namer: Namer) -> list[list[Thing]]:
+    """The things that the parts of each picture are, in the same order."""
+    every = [cut for parts in cuts for cut in parts]
+    if not every:
+        return [[] for _ in cuts]
+    likenesses = iter(namer(torch.stack([shrunk(cut.square, INPUT_SIZE) * 2 - 1 for cut in every])).tolist())
+
+    def thing(cut: Cut) -> Thing:
+        y, x = ((cut.mask.nonzero().float().mean(0) + 0.5) / LABEL_SIZE).tolist()
+        likeness = tuple(round(value, 4) for value in next(likenesses))
+        return Thing(likeness, colour_of(cut.square), x, y, float(cut.mask.float().mean()))
+
+    return [[thing(cut) for cut in parts] for parts in cuts]
+
+
+def observe(pixels: Tensor, namer: Namer) -> list[list[Thing]]:
+    """The things in each picture of (B, 4, H, W), premultiplied RGBA in [-1, 1], the largest first."""
+    return name_parts(take_apart(pixels), namer)
+
+
+def on_white(pixels: Tensor) -> Tensor:
+    """Premultiplied RGBA (B, 4, H, W) in [-1, 1], laid over white: the same, opaque."""
+    white = pixels + (1 - pixels[:, 3:])
+    return torch.cat([white[:, :3], torch.ones_like(white[:, 3:])], dim=1)
 
 
 def in_one_piece(pixels: Tensor) -> list[bool]:

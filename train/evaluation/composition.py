@@ -1,7 +1,8 @@
 """The compositional test: six tasks as in GenEval (Ghosh et al. 2023, arXiv:2310.11513), for drawings on no background.
 
-Which things are asked for is decided by how common their drawings are, never by what the evaluator recognises: how much it
-does not is told by the score of true renders, which stands beside every figure.
+Which things are asked for is decided by how common their drawings are, never by what the evaluator recognises. How much it
+does not is told by the score of true renders, which stands beside every figure: of held-out drawings where a name has one, else
+of training drawings, which the evaluator was fitted on and so knows better than what a model draws.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from torch import Tensor
 from dalle.text import TextEncoder
 from train.data import SceneComposer, SpriteStore
 from train.data.captions import NUMBERS, RELATIONS, countable, plural, with_article, without_colour
-from train.data.scenes import PAINTS, Layer, Scene, is_held_out_pair
+from train.data.scenes import PAINTS, PAIR_PAINTS, Layer, Scene, is_held_out_pair
 from train.evaluation.components import Thing, in_one_piece
 from train.evaluation.looking import pooled_vectors
 from train.evaluation.reconstruction import pixels_of
@@ -43,6 +44,8 @@ COUNTS = (2, 3, 4, 5)
 CLEARANCE = 0.1
 """Distance of centroids, as a share of the picture, from which one thing is left of or above another."""
 TRIES = 400
+PATIENCE = 60
+"""Tries with the things of another prompt, before others are taken."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +97,11 @@ def common_things(store: SpriteStore, composer: SceneComposer, count: int = NAME
     return found
 
 
-def _propose(task: str, names: Sequence[str], index: int, rng: random.Random) -> Composition:
-    first, second = rng.sample(names, 2)
+def _propose(
+    task: str, names: Sequence[str], index: int, rng: random.Random, pair: tuple[str, ...] | None = None
+) -> Composition:
+    """A prompt of things drawn at random; with `pair`, of those and with any relation."""
+    first, second = (*pair, *rng.sample(names, 2))[:2] if pair else rng.sample(names, 2)
     one, two = with_article(first), with_article(second)
     if task == "single object":
         return Composition(task, one, (first,))
@@ -108,34 +114,52 @@ def _propose(task: str, names: Sequence[str], index: int, rng: random.Random) ->
         colour = rng.choice(HUES)
         return Composition(task, with_article(f"{colour} {first}", first), (first,), colours=(colour,))
     if task == "position":
-        relation = PLACES[index % len(PLACES)]
+        relation = rng.choice(PLACES) if pair else PLACES[index % len(PLACES)]
         return Composition(task, f"{one} {RELATIONS[relation][0]} {two}", (first, second), relation=relation)
-    colours = tuple(rng.sample(HUES, 2))
+    colours = tuple(rng.sample(PAIR_PAINTS, 2))
     said = [with_article(f"{colour} {name}", name) for colour, name in zip(colours, (first, second), strict=True)]
     return Composition(task, " and ".join(said), (first, second), colours=colours)
 
 
+def drawn_anyway(store: SpriteStore) -> set[str]:
+    """Labels of all drawings, and training drawings' own colours with their names: "red apple" is no unseen combination."""
+    train = [store.records[row] for row in store.rows("train")]
+    coloured = {f"{record.colour} {without_colour(record.label) or record.label}" for record in train if record.colour}
+    return {record.label for record in store.records} | coloured
+
+
 def compositions(
-    names: Sequence[str], labels: set[str], count: int, unseen: bool = False, seed: int = 0
+    names: Sequence[str],
+    labels: set[str],
+    count: int,
+    unseen: bool = False,
+    seed: int = 0,
+    like: Sequence[Composition] = (),
 ) -> list[Composition]:
     """`count` different prompts a task, fewer where the things do not give as many.
 
     Args:
-        labels: of all drawings. What is drawn like that anyway is no unseen combination: "red apple".
+        labels: what `drawn_anyway` gives.
         unseen: only prompts with a combination that training never shows, instead of only such without.
+        like: prompts whose things are taken first, in the same order, so that the two differ in the combinations alone.
     """
     found: list[Composition] = []
     for task in UNSEEN_TASKS if unseen else TASKS:
         rng = random.Random(f"{seed}/{task}/{'unseen' if unseen else 'seen'}")
         taken: dict[str, Composition] = {}
+        pairs = [each.names for each in like if each.task == task]
+        wait = 0
         for _ in range(TRIES * count):
             if len(taken) == count:
                 break
-            proposed = _propose(task, names, len(taken), rng)
+            pair = pairs[len(taken)] if len(taken) < len(pairs) and wait < PATIENCE else None
+            wait += 1
+            proposed = _propose(task, names, len(taken), rng, pair)
             held_out = [parts for parts in proposed.combinations if is_held_out_pair(*parts)]
             new = any(" ".join(parts) not in labels for parts in held_out)
-            if new if unseen else not held_out:
-                taken.setdefault(proposed.prompt, Composition(**{**vars(proposed), "unseen": unseen}))
+            if (new if unseen else not held_out) and proposed.prompt not in taken:
+                taken[proposed.prompt] = replace(proposed, unseen=unseen)
+                wait = 0
         found += taken.values()
     return found
 
@@ -209,8 +233,24 @@ LAYOUTS: dict[int, tuple[tuple[tuple[float, float], ...], float]] = {
 """Number of things -> their centres and size, as training scenes have them, far enough apart to be told from each other."""
 
 
-def true_scene(asked: Composition, things: dict[str, list[int]], tintable: set[int]) -> Scene:
-    """The scene that a prompt asks for, of training drawings: what a perfect model would draw. The same prompt, the same scene."""
+def held_out_things(store: SpriteStore) -> tuple[dict[str, list[int]], set[int]]:
+    """Names -> the drawings outside of training that single things can be taken from, and those that can be recoloured."""
+    rows_of: dict[str, list[int]] = defaultdict(list)
+    tintable: set[int] = set()
+    for split in ("val", "test"):
+        composer = SceneComposer(store, split)
+        tintable |= set(composer.tintable)
+        for row in composer.objects:
+            rows_of[without_colour(store.records[row].label) or store.records[row].label].append(row)
+    return dict(rows_of), tintable
+
+
+def true_scene(asked: Composition, pools: Sequence[dict[str, list[int]]], tintable: set[int]) -> Scene:
+    """The scene that a prompt asks for: what a perfect model would draw. The same prompt, the same scene.
+
+    Args:
+        pools: names -> drawings; each thing comes from the first that has one, of those that can be recoloured where need be.
+    """
     rng = random.Random(f"scene/{asked.prompt}")
     names = asked.names * asked.count
     colours = asked.colours or ("",) * len(names)
@@ -221,7 +261,8 @@ def true_scene(asked: Composition, things: dict[str, list[int]], tintable: set[i
         centres = centres[::-1]
     rows = {}
     for name, colour in zip(asked.names, asked.colours or ("",) * len(asked.names), strict=True):
-        rows[name] = rng.choice([row for row in things[name] if not colour or row in tintable])
+        fitting = ([row for row in pool.get(name, ()) if not colour or row in tintable] for pool in pools)
+        rows[name] = rng.choice(next(filter(None, fitting)))
     layers = [
         Layer(rows[name], x, y, size, colour=colour) for name, colour, (x, y) in zip(names, colours, centres, strict=True)
     ]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 from torch import Tensor
 
+from dalle.images import write_whole
 from dalle.text import TextEncoder
 from train.evaluator import Evaluator, evaluator_input
 
@@ -44,3 +49,16 @@ def pooled_vectors(encoder: TextEncoder, texts: Sequence[str], size: int = 128) 
         places = order[begin : begin + size]
         found[places] = encoder.encode([texts[place] for place in places]).pooled.cpu()
     return found
+
+
+def kept_vectors(encoder: TextEncoder, texts: Sequence[str], root: Path) -> Tensor:
+    """`pooled_vectors`, kept under `root` by the encoder's name and the texts: twenty thousand captions take a minute."""
+    key = hashlib.sha256("\n".join((encoder.name, *texts)).encode()).hexdigest()[:12]
+    path = root / f"captions-{key}.safetensors"
+    try:
+        return load_file(path)["pooled"]
+    except (FileNotFoundError, SafetensorError, KeyError):
+        pooled = pooled_vectors(encoder, texts)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, save({"pooled": pooled}))
+    return pooled

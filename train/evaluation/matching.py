@@ -31,7 +31,7 @@ def other_texts(
 
 
 def ranks(pictures: Tensor, own: Tensor, texts: Tensor, others: Sequence[Sequence[int]]) -> list[int]:
-    """Rank of each picture's own text, from 1; a tie counts against it.
+    """Rank of each picture's own text, from 1; a tie counts against it, and so does what is no number.
 
     Args:
         pictures: (N, D) unit vectors.
@@ -42,7 +42,7 @@ def ranks(pictures: Tensor, own: Tensor, texts: Tensor, others: Sequence[Sequenc
     found = []
     for row, places in enumerate(others):
         wrong = texts[torch.tensor(places)] @ pictures[row]
-        found.append(1 + int((wrong >= right[row]).sum()))
+        found.append(1 + int((~(wrong < right[row])).sum()))
     return found
 
 

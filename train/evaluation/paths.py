@@ -5,7 +5,7 @@ Distances are between unit embeddings of the evaluator, so "perceptual" means wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -30,8 +30,12 @@ FIRST_SEED = 7_000_000
 PACINGS = ("even", "raw")
 
 
-def path_request(pair: tuple[str, str], seed: int, frames: int, guidance: float, pacing: str) -> InterpolateRequest:
-    return InterpolateRequest(*pair, seed, seed + 1, frames, guidance_scale=guidance, pacing=pacing)
+NEAR = 0.2
+"""Distance of the ends' unit embeddings below which a path leads nowhere, and has no length to compare its steps with."""
+
+
+def path_request(pair: tuple[str, str], seed: int, frames: int, steps: int, guidance: float, pacing: str) -> InterpolateRequest:
+    return InterpolateRequest(*pair, seed, seed + 1, frames, num_inference_steps=steps, guidance_scale=guidance, pacing=pacing)
 
 
 def draw_path(engine: Engine, request: InterpolateRequest) -> Tensor:
@@ -45,22 +49,28 @@ def cross_fade(first: Tensor, last: Tensor, frames: int) -> Tensor:
     return torch.stack([torch.lerp(first, last, place / (frames - 1)) for place in range(frames)])
 
 
-def steps_of(evaluator: Evaluator, frames: Tensor) -> dict[str, object]:
-    """Embedding distances from frame to frame, and from the first to the last."""
+def steps_of(evaluator: Evaluator, frames: Tensor, nearest: Callable[[Tensor], list[float]]) -> dict[str, object]:
+    """Embedding distances from frame to frame, from the first to the last, and of three frames to the training drawings.
+
+    Args:
+        nearest: embeddings (N, D) -> 1 - cosine to the training drawing that is nearest.
+    """
     seen = look(evaluator, frames).embeddings
-    return {"steps": (seen[1:] - seen[:-1]).norm(dim=1).tolist(), "ends": float((seen[-1] - seen[0]).norm())}
+    first, middle, last = nearest(seen[[0, len(seen) // 2, -1]])
+    steps = (seen[1:] - seen[:-1]).norm(dim=1).tolist()
+    return {"steps": steps, "ends": float((seen[-1] - seen[0]).norm()), "middle": middle, "at_ends": (first + last) / 2}
 
 
-def path_length(steps: Iterable[float]) -> float:
-    """Mean of (d / e)^2 over steps of e = 1 / (F - 1) (perceptual path length, Karras et al. 2018, arXiv:1812.04948).
+def path_length(steps: Iterable[float], ends: float) -> float | None:
+    """Mean of (d / e)^2 over steps of e = 1 / (F - 1) (perceptual path length, Karras et al. 2018, arXiv:1812.04948), over ends^2.
 
-    A straight path in even steps from end to end has the square of their distance; one jump has F - 1 times that.
+    1 for a straight path in even steps from end to end, F - 1 for one jump; None where the ends are too near to each other.
     """
     steps = list(steps)
-    return len(steps) * sum(step**2 for step in steps)
+    return len(steps) * sum(step**2 for step in steps) / ends**2 if ends >= NEAR else None
 
 
-def unevenness(steps: Iterable[float]) -> float:
-    """Largest step over median step; 1 for an even path."""
+def unevenness(steps: Iterable[float], ends: float) -> float | None:
+    """Largest step over median step; 1 for an even path, None where the ends are too near to each other."""
     steps = torch.tensor(list(steps))
-    return float(steps.max() / steps.median().clamp(min=1e-9))
+    return float(steps.max() / steps.quantile(0.5).clamp(min=1e-9)) if ends >= NEAR else None

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from dalle.config import CheckpointError
 from dalle.engine import Engine
-from dalle.hub import WEIGHTS, resolve, sha256
+from dalle.hub import WEIGHTS, read_json, resolve, sha256
 from dalle.sampling import draw_noise
 from dalle.text import TextEncoder
 from train.evaluation.looking import pooled_vectors
+from train.latents import TRAINED_WITH
 
 CANDIDATES = 4
 """Pictures of which the ranker keeps the best."""
@@ -60,6 +61,17 @@ class Model:
         return best.float().cpu()
 
 
+def finite(pixels: Tensor, name: str) -> Tensor:
+    """The pixels as they are.
+
+    Raises:
+        CheckpointError: some are no numbers, so that the pictures can't be judged.
+    """
+    if not torch.isfinite(pixels).all():
+        raise CheckpointError(f"{name} draws pictures with pixels that are no numbers: its weights are damaged, or have diverged.")
+    return pixels
+
+
 def ranker_of(engine: Engine) -> str | None:
     """Hash of the checkpoint's ranker, or None where it has none."""
     if getattr(engine.wait(), "ranker", None) is None:
@@ -69,7 +81,11 @@ def ranker_of(engine: Engine) -> str | None:
 
 
 class Classic:
-    """The textbook baseline: a text-conditioned DCGAN that draws on opaque white."""
+    """The textbook baseline: a text-conditioned DCGAN that draws on opaque white.
+
+    Args:
+        encoder: MiniLM, whose sentence vectors it was trained with.
+    """
 
     name = "baseline"
 
@@ -81,6 +97,12 @@ class Classic:
     @property
     def hash(self) -> str:
         return "".join(sha256(path)[:12] for path in sorted(self.folder.rglob("*.safetensors")))
+
+    @property
+    def trained_with(self) -> dict[str, object]:
+        """What its export says of its training: samples seen, and minutes; nothing where an older export does not."""
+        path = self.folder / TRAINED_WITH
+        return read_json(path) if path.exists() else {}
 
     def draw(self, prompts: Sequence[str], seeds: Sequence[int]) -> Tensor:
         numbers = int(self.generator.config.z_dim)

@@ -11,6 +11,24 @@ from typing import Any
 
 from dalle.images import write_whole
 
+SOURCES = (
+    "dalle/*.py",
+    "train/evaluation/*.py",
+    "train/evaluator.py",
+    *(f"train/data/{name}.py" for name in ("scenes", "captions", "render", "store")),
+)
+"""What a figure depends on, from the root of the sources."""
+
+
+def sources_hash(*patterns: str) -> str:
+    """SHA-256 over names and texts of source files, by patterns from the root; their order does not matter."""
+    root = Path(__file__).parents[2]
+    found = hashlib.sha256()
+    for path in sorted({path for pattern in patterns for path in root.glob(pattern)}):
+        text = path.read_bytes()
+        found.update(f"{path.relative_to(root).as_posix()} {len(text)}\n".encode() + text)
+    return found.hexdigest()
+
 
 class Work:
     """Parts of an evaluation, a file each, in a folder of their own for everything that they depend on.
@@ -42,7 +60,7 @@ class Work:
             began = time.monotonic()
         value = make()
         spent = time.monotonic() - began
-        text = json.dumps({"value": value, "seconds": spent})
+        text = json.dumps({"value": value, "seconds": spent}, allow_nan=False)
         path.parent.mkdir(parents=True, exist_ok=True)
         if not (self.folder / "key.json").exists():
             write_whole(self.folder / "key.json", (json.dumps(self.key, indent=2) + "\n").encode())
