@@ -63,7 +63,7 @@ class Composition:
     @property
     def combinations(self) -> list[tuple[str, ...]]:
         """What training may have left out, as `is_held_out_pair` takes it."""
-        found: list[tuple[str, ...]] = list(zip(self.colours, self.names, strict=False))
+        found: list[tuple[str, ...]] = list(zip(self.colours, self.names, strict=True)) if self.colours else []
         if self.relation:
             found.append((self.names[0], self.relation, self.names[1]))
         return found
@@ -188,7 +188,7 @@ def fulfilled(asked: Composition, things: Sequence[Thing], names: Sequence[str])
     if asked.task == "counting":
         return len(of[asked.names[0]]) == asked.count
     largest = [of[name][0] for name in asked.names]
-    if any(thing.colour != colour for thing, colour in zip(largest, asked.colours, strict=False)):
+    if asked.colours and any(thing.colour != colour for thing, colour in zip(largest, asked.colours, strict=True)):
         return False
     if asked.relation:
         dx, dy = largest[0].x - largest[1].x, largest[0].y - largest[1].y
