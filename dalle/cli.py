@@ -1,4 +1,4 @@
-"""The command line: draw pictures, morph one prompt into another, ask how well a prompt can be drawn.
+"""The command line: draw pictures, morph one prompt into another, find pictures, ask how well a prompt can be drawn.
 
 Results go to stdout, one line each; progress and messages to stderr. Exit codes: 0 done, 1 checkpoint, storage or
 device failed, 2 something to change in the command (prompt, setting, option), 130 stopped with Ctrl-C, 141 the reader
@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
@@ -57,6 +58,8 @@ from dalle.engine import (
 from dalle.images import MAX_FPS, save_png, save_webp, slug, storage_error
 
 EngineFactory = Callable[[str, str], Engine]
+
+PICTURE_SUFFIXES = (".png", ".webp", ".jpg", ".jpeg")
 
 OK, FAILED, USAGE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
 TRACEBACK = "DALLE_TRACEBACK"
@@ -157,6 +160,17 @@ def build_parser() -> argparse.ArgumentParser:
     mix.add_argument("--out", type=Path, default=Path("out"), metavar="FOLDER", help="default: out/")
     _add_common_options(mix, "print one JSON line")
     mix.set_defaults(run=run_mix)
+
+    search = commands.add_parser(
+        "search",
+        help="find pictures in a folder by what they show",
+        description="Find pictures in a folder by what they show, best first. For drawings: photographs are foreign to the ranker.",
+    )
+    search.add_argument("prompt", help='what they should show: "a red apple"')
+    search.add_argument("folder", type=Path, help="its PNG, WebP and JPEG files are looked at, and those in folders within")
+    search.add_argument("--top", type=int, default=10, metavar="N", help="how many to tell (default: %(default)s)")
+    _add_common_options(search, "print one JSON line a picture")
+    search.set_defaults(run=run_search)
 
     judge = commands.add_parser(
         "judge", help="ask how well a prompt can be drawn", description="Ask how well a prompt can be drawn."
@@ -287,7 +301,49 @@ def run_judge(arguments: argparse.Namespace, engine_factory: EngineFactory) -> N
         _print_line(f"  {cosine:.2f}  {caption}")
 
 
+def run_search(arguments: argparse.Namespace, engine_factory: EngineFactory) -> None:
+    if arguments.top < 1:
+        raise SettingError(f"--top must be at least 1, not {arguments.top}.")
+    paths = pictures_in(arguments.folder)
+    engine = _load(engine_factory, arguments)
+    engine.search(arguments.prompt, np.zeros((0, 0), np.float32))  # what is wrong with the prompt is said before all is read
+    found: list[Path] = []
+    vectors: list[np.ndarray] = []
+    with _progress("pictures") as advance:
+        for number, path in enumerate(paths, 1):
+            try:
+                with Image.open(path) as image:
+                    vectors.append(engine.picture_vectors([image]))
+                found.append(path)
+            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+                if isinstance(error, DalleError):
+                    raise
+                print(f"Left out: {path} can't be read as a picture.", file=sys.stderr)
+            advance(number / len(paths))
+    if not found:
+        raise SettingError(f"None of the files in {arguments.folder} could be read as a picture.")
+    for match in engine.search(arguments.prompt, np.concatenate(vectors), arguments.top):
+        if arguments.json:
+            _print_json({"file": str(found[match.index]), "score": round(match.score, 4)})
+        else:
+            _print_line(f"{match.score:.2f}  {found[match.index]}")
+
+
 # Files
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The picture files below a folder, in order.
+
+    Raises:
+        SettingError: no such folder, or no pictures in it.
+    """
+    if not folder.is_dir():
+        raise SettingError(f"{folder} is not a folder: name one that holds pictures.")
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file())
+    if not paths:
+        raise SettingError(f"{folder} holds no pictures ({', '.join(PICTURE_SUFFIXES)}).")
+    return paths
 
 
 def check_writable(folder: Path) -> None:

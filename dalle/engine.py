@@ -32,11 +32,13 @@ from dalle.config import (
 )
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL import Image
     from torch import Tensor
 
     from dalle.judge import Judgement
     from dalle.pipeline import DallePipeline
+    from dalle.ranking import Ranker
     from dalle.text import TextFeatures
 
 DEFAULT_NUM_IMAGES = 4
@@ -131,6 +133,14 @@ class Frame:
     position: float
     image: Image.Image
     total: int
+
+
+@dataclass(frozen=True)
+class Match:
+    """A picture found: its place among those that were searched, and how well it fits the text, 0 to 1."""
+
+    index: int
+    score: float
 
 
 @dataclass(frozen=True)
@@ -360,6 +370,50 @@ class Engine:
         """How well the ranker finds a decoded picture (1, 4, H, W) to fit the text."""
         with self._turn:
             return float(self.wait(0).ranker.agreement(pixels, text))
+
+    def _ranker(self) -> Ranker:
+        ranker = self.wait(0).ranker
+        if ranker is None:
+            raise SettingError(f"{self.model} has no ranker to search with: choose another model.")
+        return ranker
+
+    def picture_vectors(self, images: Sequence[Image.Image], cancel: threading.Event | None = None) -> np.ndarray:
+        """What `search` compares with a text: pictures of any size and mode -> (N, D) float32, unit norm.
+
+        A vector belongs to the ranker that made it: keep `revision` beside those that are kept.
+
+        Raises:
+            SettingError, NotReadyError: the model has no ranker, or is not there yet.
+            Cancelled: within a few pictures of `cancel` being set.
+        """
+        import numpy as np
+        import torch
+
+        from dalle.images import from_pil
+        from dalle.ranking import INPUT_SIZE
+
+        ranker, found = self._ranker(), [np.zeros((0, 0), np.float32)]
+        for first in range(0, len(images), BATCH):
+            if cancel is not None and cancel.is_set():
+                raise Cancelled("Stopped.")
+            pixels = from_pil(images[first : first + BATCH], INPUT_SIZE)
+            with self._turn, torch.inference_mode():
+                found.append(ranker.pictures(pixels.to(ranker.device)).cpu().numpy())
+        return np.concatenate(found[1:] or found)
+
+    def search(self, prompt: str, vectors: np.ndarray, limit: int | None = None) -> list[Match]:
+        """The pictures that fit a text best, best first, all of them or `limit`; raises as `picture_vectors`, and PromptError."""
+        import torch
+
+        from dalle.ranking import best_first
+
+        ranker = self._ranker()
+        with self._turn, torch.inference_mode():
+            text = ranker.texts(self.wait(0).encode_prompt(prompt).to(ranker.device))[0].cpu()
+            if not len(vectors):
+                return []
+            scores = ranker.score((torch.from_numpy(vectors) @ text).to(ranker.device)).tolist()
+        return [Match(index, scores[index]) for index in best_first(scores)[:limit]]
 
     def generate(
         self, request: GenerateRequest, cancel: threading.Event | None = None

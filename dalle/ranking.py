@@ -18,6 +18,8 @@ from dalle.config import TEXT_DIM, RankerConfig
 from dalle.text import TextFeatures
 
 INPUT_SIZE = 64
+PATCH = 16
+"""Sixteen tokens a picture: with 64 of them, training sees a third of the scenes in the same time."""
 
 
 def ranker_input(pixels: Tensor) -> Tensor:
@@ -48,10 +50,10 @@ class Ranker(ModelMixin, ConfigMixin):
     ) -> None:
         super().__init__()
         stem: list[nn.Module] = []
-        for before, after in pairwise((4, width // 4, width // 2, width)):
+        for before, after in pairwise((4, width // 8, width // 4, width // 2, width)):
             stem += [nn.Conv2d(before, after, 4, stride=2, padding=1), nn.GELU()]
-        self.stem = nn.Sequential(*stem[:-1])  # (B, width, 8, 8)
-        self.place = nn.Parameter(0.02 * torch.randn(1, (INPUT_SIZE // 8) ** 2, width))
+        self.stem = nn.Sequential(*stem[:-1])  # (B, width, 4, 4)
+        self.place = nn.Parameter(0.02 * torch.randn(1, (INPUT_SIZE // PATCH) ** 2, width))
         self.picture_body = transformer(width, depth, heads)
         self.picture_head = nn.Linear(width, dim)
         self.text_norm = nn.LayerNorm(text_dim)

@@ -102,10 +102,11 @@ class RankerTask:
         self.optimizers = {"ranker": optimizer}
         self.validation = [self._meeting(self.held_out, place, 128) for place in range(1 if config.preset == "tiny" else 4)]
 
-    def _meeting(self, composer: ThumbnailComposer, index: int, size: int) -> Meeting:
+    def _meeting(self, composer: ThumbnailComposer, index: int, size: int, some: int | None = None) -> Meeting:
+        """Batch `index` of a split, with wrong captions for the first `some` rows, or for all."""
         scenes = composer.batch(index, size)
         rng = random.Random(f"{composer.seed}/{index}/wrong")
-        wrong = {row: other for row, caption in enumerate(scenes.captions) if (other := wrong_caption(caption, rng))}
+        wrong = {row: other for row, caption in enumerate(scenes.captions[:some]) if (other := wrong_caption(caption, rng))}
         with self.accelerator.autocast():  # the frozen encoder is half of a step
             text = self.encoder.encode([*scenes.captions, *wrong.values()])
         return Meeting(scenes.pixels, scenes.captions, list(wrong), text)
@@ -113,7 +114,8 @@ class RankerTask:
     def step(self, step: int, progress: float) -> dict[str, Tensor | float]:
         accelerator, config = self.accelerator, self.config
         index = step * accelerator.num_processes + accelerator.process_index
-        meeting = self._meeting(self.composer, index, config.batch_size)
+        # A wrong caption is a negative for every picture of the batch; one for each row would cost more than it teaches.
+        meeting = self._meeting(self.composer, index, config.batch_size, config.batch_size // 2)
         generator = step_generator(config.seed, step, accelerator.process_index)
         pixels = meeting.pixels
         # Drawn pictures are softer than rendered ones: a little blur and noise, so that neither tells anything.

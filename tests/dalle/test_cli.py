@@ -402,6 +402,41 @@ def test_a_checkpoint_judges_morphs_and_refuses(tiny_checkpoint: Path, tmp_path:
     assert "blockchain" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
+def test_pictures_of_a_folder_are_found_by_text(
+    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ["--model", str(tiny_checkpoint), "--device", "cpu"]
+    folder = tmp_path / "pictures"
+    (folder / "within").mkdir(parents=True)
+    Image.new("RGBA", (256, 256), (200, 30, 30, 255)).save(folder / "red.png")
+    Image.new("L", (40, 90), 128).save(folder / "within" / "GRAY.JPG", format="JPEG")
+    Image.new("RGB", (64, 64), (30, 30, 200)).save(folder / "blue.webp")
+    (folder / "broken.png").write_bytes(b"no picture")
+    (folder / "notes.txt").write_text("none either")
+    assert cli.main(["search", "a red apple", str(folder), "--json", *common]) == 0
+    out, err = capsys.readouterr()
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert {Path(line["file"]).name for line in lines} == {"red.png", "GRAY.JPG", "blue.webp"}
+    assert [line["score"] for line in lines] == sorted((line["score"] for line in lines), reverse=True)
+    assert "broken.png" in err and "notes.txt" not in err
+    assert cli.main(["search", "a red apple", str(folder), "--top", "1", *common]) == 0
+    assert capsys.readouterr().out.splitlines() == [f"{lines[0]['score']:.2f}  {lines[0]['file']}"]
+    for argv, told in (
+        (["a cat", str(tmp_path / "none")], "not a folder"),
+        (["a cat", str(tmp_path / "pictures"), "--top", "0"], "--top"),
+        ([" ", str(folder)], "empty"),
+    ):
+        assert cli.main(["search", *argv, *common]) == 2
+        out, err = capsys.readouterr()
+        assert out == "" and told in err and "Traceback" not in err
+    (folder / "red.png").unlink()
+    only = tmp_path / "only-broken"
+    only.mkdir()
+    (folder / "broken.png").rename(only / "broken.png")
+    assert cli.main(["search", "a cat", str(only), *common]) == 2
+    assert "could be read" in capsys.readouterr().err
+
+
 def test_a_missing_checkpoint_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["generate", "a cat", "--model", str(tmp_path / "none"), "--out", str(tmp_path / "out")]) == 1
     out, err = capsys.readouterr()

@@ -7,6 +7,7 @@ import threading
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from dalle.config import (
     DEFAULT_GUIDANCE,
@@ -397,6 +398,36 @@ def test_no_candidates_without_a_ranker(engine, monkeypatch):
         engine.generate(GenerateRequest("a cat", num_images=1, candidates=4))
     (picture,) = pictures_of(engine, GenerateRequest("a cat", num_images=1, num_inference_steps=1))
     assert picture.score is None
+
+
+def test_search_puts_pictures_in_the_order_of_their_scores(exact_engine):
+    pictures = pictures_of(exact_engine, GenerateRequest("a cat", 3, 5, 1))
+    images = [picture.image for picture in pictures] * 4
+    vectors = exact_engine.picture_vectors(images)
+    assert vectors.shape[0] == 12 and abs(np.linalg.norm(vectors, axis=1) - 1).max() < 1e-4
+    alone = np.concatenate([exact_engine.picture_vectors([image]) for image in images])
+    assert abs(alone - vectors).max() < 1e-4  # a batch is its pictures alone
+    found = exact_engine.search("a cat", vectors)
+    assert sorted(match.index for match in found) == list(range(12))
+    assert [match.score for match in found] == sorted((match.score for match in found), reverse=True)
+    # The score of a search is the score that the picture was given when it was drawn, but for what 8 bits lose.
+    for match in found:
+        assert match.score == pytest.approx(pictures[match.index % 3].score, abs=0.02)
+    assert exact_engine.search("a cat", vectors, limit=2) == found[:2]
+    assert exact_engine.search("a cat", exact_engine.picture_vectors([])) == []
+
+
+def test_search_checks_its_prompt_and_can_be_stopped(engine, monkeypatch):
+    vectors = engine.picture_vectors([Image.new("RGB", (30, 20))])
+    with pytest.raises(PromptError):
+        engine.search(" ", vectors)
+    cancel = threading.Event()
+    cancel.set()
+    with pytest.raises(Cancelled):
+        engine.picture_vectors([Image.new("RGB", (30, 20))], cancel)
+    monkeypatch.setattr(engine.wait(), "ranker", None)
+    with pytest.raises(SettingError, match="no ranker"):
+        engine.search("a cat", vectors)
 
 
 @pytest.mark.parametrize("candidates", [0, 2, 33, 3.5, True])

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from dalle.engine import Engine
 from dalle.images import slug
 from dalle.text import TextEncoder
+from dalle.vae import DalleVAE
 from train.data import SceneComposer, SpriteStore
 from train.data.captions import with_article
 from train.data.scenes import Scene
@@ -93,13 +94,14 @@ class Report:
 
 
 class SceneSystem:
-    """Draws nothing: shows a scene of drawings for each prompt."""
+    """Draws nothing: shows a scene of drawings for each prompt, as sharp as an autoencoder leaves it where one is given."""
 
-    def __init__(self, name: str, composer: SceneComposer, scenes: dict[str, Scene]) -> None:
-        self.name, self.composer, self.scenes = name, composer, scenes
+    def __init__(self, name: str, composer: SceneComposer, scenes: dict[str, Scene], vae: DalleVAE | None = None) -> None:
+        self.name, self.composer, self.scenes, self.vae = name, composer, scenes, vae
 
     def draw(self, prompts: Sequence[str], seeds: Sequence[int]) -> Tensor:
-        return self.composer.paint([self.scenes[prompt] for prompt in prompts]).cpu()
+        pixels = self.composer.paint([self.scenes[prompt] for prompt in prompts]).cpu()
+        return pixels if self.vae is None else reconstruction.reconstruct(self.vae, pixels)
 
 
 class Evaluation:
@@ -155,7 +157,7 @@ class Evaluation:
         # Step counts of the paths: those of the first block, and those that the second compares.
         self.walks = {("raw", self.path_steps), *(("even", steps) for steps in (self.path_steps, 1, self.main_steps))}
         systems = len(self.models) + (self.ranked is not None) + (classic is not None)
-        pictures = len(self.rows) + systems * (len(self.rows) + len(self.asked)) + 2 * len(self.asked) + 2 * len(self.unseen)
+        pictures = len(self.rows) + systems * (len(self.rows) + len(self.asked)) + 2 * len(self.asked) + 3 * len(self.unseen)
         pictures += (len(self.walks) + (classic is not None)) * counts.pairs * counts.frames
         self.bar = tqdm(total=pictures, desc="evaluate", unit="picture", mininterval=2)
 
@@ -208,18 +210,23 @@ class Evaluation:
         everything = [row for rows in held_out.values() for row in rows]
         tintable |= set(self.composer.tintable)
 
-        def system(name: str, wanted: Sequence[Composition], *pools: dict[str, list[int]]) -> SceneSystem:
+        def system(
+            name: str, wanted: Sequence[Composition], *pools: dict[str, list[int]], vae: DalleVAE | None = None
+        ) -> SceneSystem:
             scenes = {each.prompt: composition.true_scene(each, pools, tintable) for each in wanted}
-            return SceneSystem(name, self.composer, scenes)
+            return SceneSystem(name, self.composer, scenes, vae)
 
         self.true_renders = system("true renders", self.asked, held_out, self.things)
         outside = set(everything)
         self.held_out_alone = [
             outside.issuperset(layer.row for layer in self.true_renders.scenes[each.prompt].layers) for each in self.asked
         ]
-        self.pasted = system("pasted training drawings", self.unseen, self.things)
+        # Through the checkpoint's autoencoder: none of its pictures can be sharper, and what is blurred is harder to know again.
         # Of any held-out drawings: only few of the names that are asked for have one.
-        self.composed = system("composed held-out drawings", self.unseen, dict.fromkeys(names, everything), self.things)
+        vae, every = self.pipeline.vae, dict.fromkeys(names, everything)
+        self.pasted = system("pasted training drawings", self.unseen, self.things, vae=vae)
+        self.composed = system("composed held-out drawings", self.unseen, every, self.things, vae=vae)
+        self.sharp_paste = system("pasted training drawings, sharp", self.unseen, self.things)
 
         scenes = composition.training_scenes(self.composer, self.counts.captions)
         captions = kept_vectors(self.encoder, [scene.caption for scene in scenes], self.root)
@@ -498,8 +505,11 @@ class Evaluation:
                     "lower",
                     value,
                     other,
-                    {"training drawings pasted into the same scenes": self._copied(self.measured_paste)[0]},
-                    {"held-out drawings in the same scenes": self._copied(self.measured_held_out)[0]},
+                    {
+                        "training drawings pasted into the same scenes, encoded and decoded": self._copied(self.measured_paste)[0],
+                        "the same, not encoded": self._copied(self.measured_sharp)[0],
+                    },
+                    {"held-out drawings in the same scenes, encoded and decoded": self._copied(self.measured_held_out)[0]},
                     len(main.ratios),
                     interval,
                     other_interval,
@@ -614,8 +624,9 @@ class Evaluation:
             self.true = self.measure(self.true_renders, work, white=True)
             self.retrieved = self.measure(self.retrieval, work, white=True)
             self.measured_paste, self.measured_held_out = (
-                self.measure(each, work, self.unseen) for each in (self.pasted, self.composed)
+                self.measure(each, self.work["model"], self.unseen) for each in (self.pasted, self.composed)
             )
+            self.measured_sharp = self.measure(self.sharp_paste, work, self.unseen)
         drawn = {model.name: self.measure(model, self.work["model"], white=model is self.main) for model in self.models}
         if self.ranked is not None:
             drawn[self.ranked.name] = self.measure(self.ranked, self.work["model"])
