@@ -31,15 +31,17 @@ DEFAULT_MODEL = "checkpoints/default"
 DEFAULT_STEPS = 16
 DEFAULT_PATH_STEPS = 8
 """Steps of a frame on a path between prompts: fewer than a picture's, since a slider can't wait."""
-FLOW_MAP_STEPS = 4
-"""The same two for a flow map, the prior of stage 3."""
+FLOW_MAP_STEPS = 2
+FLOW_MAP_PATH_STEPS = 1
+"""The same two for a flow map, the prior of stage 3: the fewest that lose nothing to the ranker's eye (`python -m train tune`)."""
 STEPS = {
     "FlowPrior": (DEFAULT_STEPS, DEFAULT_PATH_STEPS),
-    "FlowMapPrior": (FLOW_MAP_STEPS, FLOW_MAP_STEPS),
+    "FlowMapPrior": (FLOW_MAP_STEPS, FLOW_MAP_PATH_STEPS),
     "GaussianPrior": (1, 1),
 }
 """Class of a prior -> its default steps, for a picture and for a frame of a path."""
-DEFAULT_GUIDANCE = 5.0
+DEFAULT_GUIDANCE = 2.5
+"""Chosen with `python -m train tune`: more of it fits the words no better, and is further from drawings."""
 MAX_CANDIDATES = 32
 """Pictures that may be drawn for the ranker to choose the best of."""
 MIN_TRUNCATION = 0.1
@@ -125,7 +127,10 @@ class VAEConfig:
 
 @dataclass(frozen=True)
 class PriorConfig:
-    """`kind` chooses the class: "flow" (flow matching), "flowmap" (few steps, made of a flow) or "gaussian" (the textbook's)."""
+    """`kind` chooses the class: "flow" (flow matching), "flowmap" (few steps, made of a flow) or "gaussian" (the textbook's).
+
+    `refiner_depth` counts the convolutional blocks behind the transformer, 0 for none.
+    """
 
     kind: str = "flow"
     width: int = 384
@@ -136,6 +141,8 @@ class PriorConfig:
     latent_channels: int = LATENT_CHANNELS
     latent_size: int = LATENT_SIZE
     null_tokens: int = NULL_TOKENS
+    refiner_width: int = 64
+    refiner_depth: int = 3
     dropout_text: float = 0.1
 
 
@@ -162,7 +169,7 @@ PRESETS: dict[str, ModelConfig] = {
     # Seconds on a CPU: tests, rehearsals, work on the page.
     "tiny": ModelConfig(
         VAEConfig(channels=(32, 16, 16, 8), encoder_blocks=(1, 1, 1), decoder_blocks=(1, 1, 1, 1)),
-        PriorConfig(width=64, depth=2, heads=2, patch=2),
+        PriorConfig(width=64, depth=2, heads=2, patch=2, refiner_width=16, refiner_depth=1),
         RankerConfig(width=32, depth=1, text_depth=1, heads=2, dim=16),
     ),
     # Hours on two CPU cores.

@@ -129,6 +129,37 @@ class Block(nn.Module):
         return x + gate2 * self.down(F.silu(gate) * up)
 
 
+class Refiner(nn.Module):
+    """Residual convolutions at the latent's own resolution, for what lies inside patches and across their edges.
+
+    A transformer with few large patches knows what to draw where, and takes long to learn how neighbouring numbers depend on each
+    other. Starts as zero.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, width: int, depth: int, condition_width: int) -> None:
+        super().__init__()
+        self.start = nn.Conv2d(in_channels, width, 3, padding=1)
+        self.norms = nn.ModuleList([nn.GroupNorm(8, width) for _ in range(depth)])
+        self.modulations = nn.ModuleList([nn.Linear(condition_width, 2 * width) for _ in range(depth)])
+        self.first = nn.ModuleList([nn.Conv2d(width, width, 3, padding=1) for _ in range(depth)])
+        self.second = nn.ModuleList([nn.Conv2d(width, width, 3, padding=1) for _ in range(depth)])
+        self.end = nn.Conv2d(width, out_channels, 3, padding=1)
+        for layer in (*self.modulations, self.end):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        with torch.no_grad():
+            for layer in self.second:
+                layer.weight.mul_((2 * depth) ** -0.5)
+
+    def forward(self, fields: Tensor, local: Tensor, condition: Tensor) -> Tensor:
+        """Fields (B, in_channels, S, S), features (B, width, S, S), condition (B, C) -> what is added, (B, out_channels, S, S)."""
+        h = self.start(fields) + local
+        for norm, modulation, first, second in zip(self.norms, self.modulations, self.first, self.second, strict=True):
+            scale, shift = modulation(condition)[:, :, None, None].chunk(2, dim=1)
+            h = h + second(F.silu(first(F.silu(norm(h) * (1 + scale) + shift))))
+        return self.end(F.silu(h))
+
+
 class Trunk(nn.Module):
     """Patches and text -> patches: the transformer that both priors share.
 
@@ -146,6 +177,8 @@ class Trunk(nn.Module):
         out_channels: int,
         size: int,
         null_tokens: int,
+        refiner_width: int,
+        refiner_depth: int,
         flow_map: bool = False,
     ) -> None:
         super().__init__()
@@ -163,6 +196,10 @@ class Trunk(nn.Module):
             self.guidance = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
             nn.init.zeros_(self.guidance[-1].weight)
             nn.init.zeros_(self.guidance[-1].bias)
+        self.refiner = None
+        if refiner_depth:
+            self.local = nn.Linear(width, refiner_width * patch**2)
+            self.refiner = Refiner(channels + out_channels, out_channels, refiner_width, refiner_depth, width)
         self.register_buffer("rotary", rotary_table(self.side, width // heads), persistent=False)
         for layer in (self.modulation, self.final_modulation, self.out):
             nn.init.zeros_(layer.weight)
@@ -207,8 +244,15 @@ class Trunk(nn.Module):
                 condition, shared = self._condition(r, pooled, guidance)
             x = block(x, tokens, bias, shared, self.rotary)
         shift, scale = self.final_modulation(condition).unsqueeze(1).chunk(2, dim=-1)
-        x = self.out(self.norm(x) * (1 + scale) + shift)
-        return F.pixel_shuffle(x.transpose(1, 2).unflatten(2, (self.side, self.side)), self.patch).float()
+        x = self.norm(x) * (1 + scale) + shift
+        out = self._unpatched(self.out(x))
+        if self.refiner is not None:
+            out = out + self.refiner(torch.cat([z.to(out.dtype), out], dim=1), self._unpatched(self.local(x)), condition)
+        return out.float()
+
+    def _unpatched(self, x: Tensor) -> Tensor:
+        """(B, N, C p^2) -> (B, C, S, S)"""
+        return F.pixel_shuffle(x.transpose(1, 2).unflatten(2, (self.side, self.side)), self.patch)
 
 
 class FlowPrior(ModelMixin, ConfigMixin):
@@ -228,11 +272,14 @@ class FlowPrior(ModelMixin, ConfigMixin):
         latent_channels: int = LATENT_CHANNELS,
         latent_size: int = LATENT_SIZE,
         null_tokens: int = NULL_TOKENS,
+        refiner_width: int = PriorConfig.refiner_width,
+        refiner_depth: int = 0,
     ) -> None:
         super().__init__()
         self.trunk = Trunk(
-            width, depth, heads, patch, text_dim, latent_channels, latent_channels, latent_size, null_tokens
-        )
+            width, depth, heads, patch, text_dim, latent_channels, latent_channels, latent_size, null_tokens, refiner_width,
+            refiner_depth,
+        )  # fmt: skip
 
     def forward(self, z: Tensor, t: Tensor, text: TextFeatures, drop: Tensor | None = None) -> Tensor:
         """Noisy latents (B, C, S, S) and times (B,) in [0, 1] -> velocities e - x_0 (B, C, S, S)."""
@@ -267,11 +314,14 @@ class FlowMapPrior(ModelMixin, ConfigMixin):
         latent_channels: int = LATENT_CHANNELS,
         latent_size: int = LATENT_SIZE,
         null_tokens: int = NULL_TOKENS,
+        refiner_width: int = PriorConfig.refiner_width,
+        refiner_depth: int = 0,
     ) -> None:
         super().__init__()
         self.trunk = Trunk(
-            width, depth, heads, patch, text_dim, latent_channels, latent_channels, latent_size, null_tokens, flow_map=True
-        )
+            width, depth, heads, patch, text_dim, latent_channels, latent_channels, latent_size, null_tokens, refiner_width,
+            refiner_depth, flow_map=True,
+        )  # fmt: skip
 
     @classmethod
     def from_flow(cls, flow: FlowPrior) -> FlowMapPrior:
@@ -312,12 +362,15 @@ class GaussianPrior(ModelMixin, ConfigMixin):
         latent_channels: int = LATENT_CHANNELS,
         latent_size: int = LATENT_SIZE,
         null_tokens: int = NULL_TOKENS,
+        refiner_width: int = PriorConfig.refiner_width,
+        refiner_depth: int = 0,
     ) -> None:
         super().__init__()
         self.start = nn.Parameter(0.02 * torch.randn(1, latent_channels, latent_size, latent_size))
         self.trunk = Trunk(
-            width, depth, heads, patch, text_dim, latent_channels, 2 * latent_channels, latent_size, null_tokens
-        )
+            width, depth, heads, patch, text_dim, latent_channels, 2 * latent_channels, latent_size, null_tokens, refiner_width,
+            refiner_depth,
+        )  # fmt: skip
 
     def forward(self, text: TextFeatures) -> tuple[Tensor, Tensor]:
         """-> mean and log-variance, each (B, C, S, S)."""
@@ -338,9 +391,20 @@ Prior = FlowPrior | FlowMapPrior | GaussianPrior
 
 PRIORS: dict[str, type[Prior]] = {cls.kind: cls for cls in (FlowPrior, FlowMapPrior, GaussianPrior)}
 
-PRIOR_SETTINGS = ("width", "depth", "heads", "patch", "text_dim", "latent_channels", "latent_size", "null_tokens")
+PRIOR_SETTINGS = (
+    "width", "depth", "heads", "patch", "text_dim", "latent_channels", "latent_size", "null_tokens",
+    "refiner_width", "refiner_depth",
+)  # fmt: skip
 
 
 def build_prior(config: PriorConfig) -> Prior:
     """The prior that `config.kind` names, with fresh weights."""
     return PRIORS[config.kind](**{name: getattr(config, name) for name in PRIOR_SETTINGS})
+
+
+def with_refiner(prior: Prior, width: int, depth: int) -> Prior:
+    """The same prior with a fresh refiner, which changes nothing yet; for one that has none."""
+    settings = {name: prior.config[name] for name in PRIOR_SETTINGS} | {"refiner_width": width, "refiner_depth": depth}
+    made = type(prior)(**settings)
+    made.load_state_dict(made.state_dict() | prior.state_dict())
+    return made.to(prior.dtype)

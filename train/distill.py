@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from dalle.config import DEFAULT_GUIDANCE, FLOW_MAP_STEPS, MAX_GUIDANCE, CheckpointError, SettingError
+from dalle.config import DEFAULT_GUIDANCE, MAX_GUIDANCE, CheckpointError, SettingError
 from dalle.hub import WEIGHTS
 from dalle.prior import FlowMapPrior, FlowPrior
 from dalle.sampling import times
@@ -31,6 +31,8 @@ from train.prior import LatentTask, Material, add_latent_arguments, gather_laten
 
 STEP_COUNTS = {1: 0.3, 2: 0.2, 4: 0.3, 8: 0.1, 16: 0.1}
 """How often a training pair comes from a trajectory of so many steps."""
+MEASURED_STEPS = (1, 4)
+"""Few steps whose distance to the teacher is logged."""
 
 
 @dataclass
@@ -143,7 +145,7 @@ class DistillTask(LatentTask):
             if not hasattr(self, "_wanted"):
                 *_, self._wanted = self.teacher.trajectory(noise, text, self.teacher.default_steps, DEFAULT_GUIDANCE)
             found = {}
-            for steps in (1, FLOW_MAP_STEPS):
+            for steps in MEASURED_STEPS:
                 *_, latents = self.prior.trajectory(noise, text, steps, DEFAULT_GUIDANCE)
                 found[f"val_distance_{steps}"] = float((latents - self._wanted).pow(2).mean())
         return found

@@ -14,7 +14,8 @@ from dalle.images import storage_error, write_whole
 from dalle.pipeline import check_settings
 from dalle.text import TextEncoder
 from train.data import SpriteStore
-from train.evaluation.evaluation import QUICK, Counts, Evaluation, known_labels
+from train.evaluation.asked import known_labels
+from train.evaluation.evaluation import QUICK, Counts, Evaluation
 from train.evaluation.matching import CANDIDATES
 from train.evaluation.memorisation import concepts_of
 from train.evaluation.systems import find_classic

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from dalle.config import DEFAULT_GUIDANCE, PRESETS, CheckpointError, PriorConfig
 from dalle.hardware import supports_bf16
 from dalle.hub import WEIGHTS, read_json
-from dalle.prior import PRIORS, Prior, build_prior
+from dalle.prior import PRIORS, Prior, build_prior, with_refiner
 from dalle.sampling import draw_noise
 from dalle.text import TextEncoder, TextFeatures
 from dalle.vae import DalleVAE
@@ -148,7 +148,7 @@ class LatentTask:
 
     def prepare(self, prior: Prior, matrix_rate: float, other_rate: float) -> None:
         """Takes the network to be trained: Muon for its hidden matrices, AdamW for the rest."""
-        prior.train()
+        prior.train().to(memory_format=torch.channels_last)
         matrices, others = split_parameters(prior)
         muon = torch.optim.Muon(matrices, lr=matrix_rate, momentum=0.95, weight_decay=0.0)
         adamw = torch.optim.AdamW(others, lr=other_rate, betas=(0.9, 0.95), weight_decay=0.0)
@@ -206,7 +206,10 @@ class PriorTask(LatentTask):
         preset = PRESETS[self.config.preset].prior
         self.preset: PriorConfig = dataclasses.replace(preset, kind=kind, text_dim=material.encoder.dim)
         torch.manual_seed(self.config.seed)
-        self.prepare(load_prior(PRIORS[kind], init) if init else build_prior(self.preset), matrix_rate, other_rate)
+        prior = load_prior(PRIORS[kind], init) if init else build_prior(self.preset)
+        if self.preset.refiner_depth and not prior.config.refiner_depth:  # weights from before there was one
+            prior = with_refiner(prior, self.preset.refiner_width, self.preset.refiner_depth)
+        self.prepare(prior, matrix_rate, other_rate)
 
     def _losses(
         self, batch: LatentBatch, network: nn.Module, generator: torch.Generator, dropout: float, time_mean: float = 0.0

@@ -1,12 +1,15 @@
 """The flow map's network, and even pacing."""
 
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 import torch
 
 from dalle.config import PRESETS
 from dalle.interpolation import even_positions, mix_text, pace
-from dalle.prior import FlowMapPrior, build_prior
+from dalle.prior import FlowMapPrior, FlowPrior, build_prior, with_refiner
 from dalle.sampling import euler_steps, truncate
 from dalle.text import TextFeatures
 from tests.dalle.test_sampling import features
@@ -24,6 +27,61 @@ def test_it_begins_as_the_flow_it_was_made_of(tiny_pipeline, flow_map):
         found = flow_map(z, t, t, text, torch.full((3,), weight))
         torch.testing.assert_close(found, tiny_pipeline.prior(z, t, text))
     assert not torch.allclose(flow_map(z, t, t / 2, text, torch.ones(3)), tiny_pipeline.prior(z, t, text), atol=1e-4)
+
+
+# The refiner, which all priors may have
+
+
+def bent(prior):
+    """The prior, with a refiner that does something."""
+    torch.nn.init.normal_(prior.trunk.refiner.end.weight, std=0.1, generator=torch.Generator().manual_seed(3))
+    return prior.eval()
+
+
+@torch.no_grad()
+def test_a_fresh_refiner_changes_nothing_and_a_trained_one_goes_into_the_flow_map(tmp_path):
+    plain = build_prior(dataclasses.replace(PRESETS["tiny"].prior, refiner_depth=0)).eval()
+    torch.nn.init.normal_(plain.trunk.out.weight, std=0.1)
+    z, t, text = torch.randn(3, 8, 16, 16), torch.tensor([0.2, 0.7, 1.0]), features(3, 5)
+    refined = with_refiner(plain, 16, 2).eval()
+    assert torch.equal(refined(z, t, text), plain(z, t, text))
+    bent(refined)
+    found = refined(z, t, text)
+    assert not torch.allclose(found, plain(z, t, text), atol=1e-3)
+    made = FlowMapPrior.from_flow(refined).eval()
+    torch.testing.assert_close(made(z, t, t, text, torch.ones(3)), found)
+    made.save_pretrained(tmp_path / "map")
+    again = FlowMapPrior.from_pretrained(tmp_path / "map").eval()
+    assert (again.config.refiner_width, again.config.refiner_depth) == (16, 2)
+    torch.testing.assert_close(again(z, t, t, text, torch.ones(3)), found)
+
+
+@torch.no_grad()
+def test_weights_from_before_the_refiner_load_as_they_are(tmp_path):
+    plain = build_prior(dataclasses.replace(PRESETS["tiny"].prior, refiner_depth=0)).eval()
+    plain.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    for name in ("refiner_width", "refiner_depth"):
+        config.pop(name)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    again = FlowPrior.from_pretrained(tmp_path).eval()
+    assert again.trunk.refiner is None
+    z, t, text = torch.randn(2, 8, 16, 16), torch.tensor([0.2, 0.7]), features(2, 5)
+    assert torch.equal(again(z, t, text), plain(z, t, text))
+
+
+def test_the_refiner_sees_the_time_and_its_neighbours():
+    prior = bent(build_prior(dataclasses.replace(PRESETS["tiny"].prior, refiner_depth=1)))
+    refiner = prior.trunk.refiner
+    for modulation in refiner.modulations:
+        torch.nn.init.normal_(modulation.weight, std=0.3)
+    fields, local = torch.randn(1, 16, 16, 16, requires_grad=True), torch.randn(1, 16, 16, 16)
+    found = refiner(fields, local, torch.zeros(1, 64))
+    assert not torch.allclose(found, refiner(fields, local, torch.ones(1, 64)), atol=1e-4)
+    found[0, :, 3, 4].sum().backward()
+    seen = fields.grad.abs().sum((0, 1))
+    # Neighbours on both sides of the edges of its patch (2x2 here); a group norm sees everything a little.
+    assert seen[3, 3] > 20 * seen[12, 12] and seen[5, 6] > 20 * seen[12, 12]
 
 
 @torch.no_grad()

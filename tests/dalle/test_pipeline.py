@@ -525,7 +525,7 @@ def test_steps_by_default_are_those_the_prior_was_made_for(tiny_pipeline, tmp_pa
     )
     flow_map.save_pretrained(tmp_path / "checkpoint")
     engine = Engine(str(tmp_path / "checkpoint"), "cpu")
-    assert engine.default_steps == (4, 4)  # known before anything is loaded
+    assert engine.default_steps == (2, 1)  # known before anything is loaded
     engine.load()
     (picture,) = pictures_of(engine, GenerateRequest("a cat", 1))
     assert picture.settings["num_inference_steps"] == 4 and picture.score is None

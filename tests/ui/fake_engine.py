@@ -57,7 +57,7 @@ class FakeEngine:
         self.active = 0
         self.most_active = 0
         self.styles = tuple(STYLES)
-        self.default_steps = (4, 4)
+        self.default_steps = (2, 1)
         self.has_ranker = True
         self._lock = threading.Lock()
         self._status = EngineStatus("ready" if ready else "loading", "" if ready else "Loading the weights.", "cpu", "tests/fake")

@@ -9,7 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
+from dalle.engine import Engine
 from dalle.images import write_whole
+from train.evaluation.systems import Classic
 
 SOURCES = (
     "dalle/*.py",
@@ -69,6 +73,41 @@ class Work:
         self.seconds_here += spent
         # Through the text, so that a resumed evaluation has the very same numbers.
         return json.loads(text)["value"]
+
+
+def config_of(network: nn.Module) -> dict[str, object]:
+    """A network's settings, without where it was loaded from and with which library."""
+    return {name: value for name, value in dict(network.config).items() if not name.startswith("_")}
+
+
+def folders(
+    root: Path, key: dict[str, object], engine: Engine, settings: dict[str, object], ranker: str | None, classic: Classic | None
+) -> dict[str, Work]:
+    """The folders of results, each named by everything that its results depend on.
+
+    Args:
+        key: what all results depend on, the drawings' with nothing else.
+        settings: how the model draws.
+        ranker: hash of the checkpoint's.
+    """
+    pipeline = engine.wait()
+    networks = {name: getattr(pipeline, name) for name in ("vae", "prior", "ranker")}
+    model_key = key | {
+        "revision": engine.revision,
+        **settings,
+        "text encoder": pipeline.text.name,
+        "configs": {name: config_of(network) for name, network in networks.items() if network is not None},
+        "dtypes": {name: str(next(n.parameters()).dtype) for name, n in networks.items() if n is not None},
+        "ranker": ranker,  # it sets the pace of paths as well
+    }
+    baseline_key = key | {"sources": sources_hash(*SOURCES, "train/classic.py")}
+    if classic:
+        baseline_key |= {"baseline": classic.hash, "config": config_of(classic.generator)}
+    return {
+        "drawings": Work(root, "drawings", key),
+        "model": Work(root, f"model-{engine.revision}", model_key),
+        "baseline": Work(root, "baseline", baseline_key),
+    }
 
 
 def rounded(values: list[float]) -> list[float]:
