@@ -15,12 +15,13 @@ import os
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 from tqdm import tqdm
 
 from dalle.config import (
@@ -60,6 +61,8 @@ from dalle.images import MAX_FPS, save_png, save_webp, slug, storage_error
 EngineFactory = Callable[[str, str], Engine]
 
 PICTURE_SUFFIXES = (".png", ".webp", ".jpg", ".jpeg")
+MAX_PICTURE_PIXELS = 50_000_000
+"""Larger files are left out of a search."""
 
 OK, FAILED, USAGE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 130, 141
 TRACEBACK = "DALLE_TRACEBACK"
@@ -311,14 +314,13 @@ def run_search(arguments: argparse.Namespace, engine_factory: EngineFactory) -> 
     vectors: list[np.ndarray] = []
     with _progress("pictures") as advance:
         for number, path in enumerate(paths, 1):
-            try:
-                with Image.open(path) as image:
-                    vectors.append(engine.picture_vectors([image]))
+            image = read_picture(path)
+            if image is None:
+                with tqdm.external_write_mode(file=sys.stderr):
+                    print(f"Left out: {path} can't be read as a picture.", file=sys.stderr)
+            else:
+                vectors.append(engine.picture_vectors([image]))
                 found.append(path)
-            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-                if isinstance(error, DalleError):
-                    raise
-                print(f"Left out: {path} can't be read as a picture.", file=sys.stderr)
             advance(number / len(paths))
     if not found:
         raise SettingError(f"None of the files in {arguments.folder} could be read as a picture.")
@@ -338,12 +340,27 @@ def pictures_in(folder: Path) -> list[Path]:
     Raises:
         SettingError: no such folder, or no pictures in it.
     """
-    if not folder.is_dir():
-        raise SettingError(f"{folder} is not a folder: name one that holds pictures.")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES and path.is_file())
+    if not os.path.isdir(folder):
+        raise SettingError(f"{folder} is not a folder that can be read: name one that holds pictures.")
+    # A folder within that may not be read is passed over.
+    names = (Path(place, name) for place, _, files in os.walk(folder) for name in files)
+    paths = sorted(path for path in names if path.suffix.lower() in PICTURE_SUFFIXES)
     if not paths:
         raise SettingError(f"{folder} holds no pictures ({', '.join(PICTURE_SUFFIXES)}).")
     return paths
+
+
+def read_picture(path: Path) -> Image.Image | None:
+    """The picture as RGBA, the right way up; None where it can't be read, whatever is wrong with it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with Image.open(path) as image:
+                if image.width * image.height > MAX_PICTURE_PIXELS:
+                    return None
+                return ImageOps.exif_transpose(image).convert("RGBA")
+        except Exception:  # foreign files make Pillow raise nearly anything
+            return None
 
 
 def check_writable(folder: Path) -> None:

@@ -33,7 +33,7 @@ DEFAULT_PATH_STEPS = 8
 """Steps of a frame on a path between prompts: fewer than a picture's, since a slider can't wait."""
 FLOW_MAP_STEPS = 2
 FLOW_MAP_PATH_STEPS = 1
-"""The same two for a flow map, the prior of stage 3: the fewest that lose nothing to the ranker's eye (`python -m train tune`)."""
+"""The same two for a flow map, the prior of stage 3. By `python -m train tune` two steps are as good as four, and one almost."""
 STEPS = {
     "FlowPrior": (DEFAULT_STEPS, DEFAULT_PATH_STEPS),
     "FlowMapPrior": (FLOW_MAP_STEPS, FLOW_MAP_PATH_STEPS),
@@ -41,7 +41,7 @@ STEPS = {
 }
 """Class of a prior -> its default steps, for a picture and for a frame of a path."""
 DEFAULT_GUIDANCE = 2.5
-"""Chosen with `python -m train tune`: more of it fits the words no better, and is further from drawings."""
+"""By `python -m train tune` more of it fits the words no better and is further from drawings; less leaves specks, to the eye."""
 MAX_CANDIDATES = 32
 """Pictures that may be drawn for the ranker to choose the best of."""
 MIN_TRUNCATION = 0.1

@@ -380,7 +380,7 @@ class Engine:
     def picture_vectors(self, images: Sequence[Image.Image], cancel: threading.Event | None = None) -> np.ndarray:
         """What `search` compares with a text: pictures of any size and mode -> (N, D) float32, unit norm.
 
-        A vector belongs to the ranker that made it: keep `revision` beside those that are kept.
+        A vector belongs to the ranker that made it; a checkpoint's other parts may change.
 
         Raises:
             SettingError, NotReadyError: the model has no ranker, or is not there yet.
@@ -402,7 +402,12 @@ class Engine:
         return np.concatenate(found[1:] or found)
 
     def search(self, prompt: str, vectors: np.ndarray, limit: int | None = None) -> list[Match]:
-        """The pictures that fit a text best, best first, all of them or `limit`; raises as `picture_vectors`, and PromptError."""
+        """The pictures that fit a text best, best first, all of them or `limit`.
+
+        Raises:
+            PromptError, SettingError, NotReadyError: bad prompt, vectors of another ranker or none here, no model yet.
+        """
+        import numpy as np
         import torch
 
         from dalle.ranking import best_first
@@ -410,9 +415,14 @@ class Engine:
         ranker = self._ranker()
         with self._turn, torch.inference_mode():
             text = ranker.texts(self.wait(0).encode_prompt(prompt).to(ranker.device))[0].cpu()
+            if limit is not None:
+                limit = whole_number(limit, "The limit", 1, 10**9)
             if not len(vectors):
                 return []
-            scores = ranker.score((torch.from_numpy(vectors) @ text).to(ranker.device)).tolist()
+            known = torch.from_numpy(np.array(vectors, np.float32))
+            if known.shape[1:] != text.shape or not torch.isfinite(known).all():
+                raise SettingError(f"Give the vectors that this model's ranker made, (N, {len(text)}): others can't be compared.")
+            scores = ranker.score((known @ text).to(ranker.device)).tolist()
         return [Match(index, scores[index]) for index in best_first(scores)[:limit]]
 
     def generate(
@@ -519,21 +529,6 @@ class Engine:
         noises = [self._noise([seed], request.truncation) for seed in (request.seed_a, request.seed_b)]
         return self._interpolate(ends, noises, frames, steps, guidance, request.pacing, cancel)
 
-    def _glance(self, latents: Tensor) -> Tensor:
-        """What latents (N, C, S, S) will look like, in short: vectors (N, D) whose distances tell how much a picture changes.
-
-        The decoder is fond of half-size latents as well (it was trained on them), and the ranker looks at small pictures anyway.
-        """
-        import torch
-        import torch.nn.functional as F
-
-        pipeline = self.wait(0)
-        if pipeline.ranker is None:
-            return latents.flatten(1)
-        with self._turn, torch.inference_mode():
-            pixels = pipeline.decode_latents(F.avg_pool2d(latents, 2))
-            return pipeline.ranker.pictures(pixels.to(pipeline.ranker.device))
-
     def _encode_all(self, prompts: Sequence[str], style: str | None, names: Sequence[str]) -> list[TextFeatures]:
         """Features of several prompts; an error says which of them it is about."""
         found = []
@@ -581,7 +576,8 @@ class Engine:
             return torch.cat(found)
 
         def looks_at(positions: Sequence[float]) -> Tensor:
-            return self._glance(latents_at(positions, 1))
+            # Distances of latents: the ranker's vectors were tried, and its pace looked less even to the evaluator (docs/LOG.md).
+            return latents_at(positions, 1)
 
         positions = [index / (frames - 1) for index in range(frames)]
         if pacing == "even":

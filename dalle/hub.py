@@ -6,9 +6,12 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dalle.config import SCHEMA_VERSION, STEPS, CheckpointError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 COMPONENTS = ("vae", "prior")
 OPTIONAL_COMPONENTS = ("ranker",)
@@ -94,6 +97,24 @@ def check_weights(path: Path) -> None:
         raise CheckpointError(f"{path} is damaged: fetch or train the checkpoint again.") from error
     if size != 8 + length + end:
         raise CheckpointError(f"{path} is truncated: {size} of {8 + length + end} bytes. Fetch it again.")
+
+
+def check_names(path: Path, network: nn.Module) -> None:
+    """Compares the names of a safetensors file's weights with those of the network that was made of it.
+
+    The library that loads them only warns where some are missing or left over, and the network draws something else then.
+
+    Raises:
+        CheckpointError: the file is of another network, or of another version of it.
+    """
+    with open(path, "rb") as handle:
+        header = json.loads(handle.read(int.from_bytes(handle.read(8), "little")))
+    wrong = set(header) - {"__metadata__"} ^ set(network.state_dict())
+    if wrong:
+        raise CheckpointError(
+            f"{path} does not fit its config.json ({len(wrong)} weights are missing or left over, {min(wrong)} for one): it was "
+            "made with another version of this program, or files of two checkpoints were mixed."
+        )
 
 
 def sha256(path: Path) -> str:

@@ -133,6 +133,9 @@ class DallePipeline(DiffusionPipeline):
             pipeline = super().from_pretrained(folder, text_encoder=None, tokenizer=None, **kwargs)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
             raise CheckpointError(f"{folder} can't be loaded ({type(error).__name__}: {error}): fetch it again.") from error
+        for name in hub.present_components(folder):
+            if name not in kwargs:
+                hub.check_names(folder / name / hub.WEIGHTS, getattr(pipeline, name))
         if given["text_encoder"] is None:
             encoder = TextEncoder.load(index.get("text_encoder_name", "minilm"))
             given = {"text_encoder": encoder.model, "tokenizer": encoder.tokenizer}

@@ -238,6 +238,7 @@ class Trunk(nn.Module):
         x = F.pixel_unshuffle(z.to(dtype), self.patch).flatten(2).transpose(1, 2)  # (B, N, C p^2)
         x = self.embed(x)
         condition, shared = self._condition(t, pooled, guidance)
+        start = condition
         bias = F.pad(bias, (x.shape[1], 0))[:, None, None]
         for depth, block in enumerate(self.blocks):
             if r is not None and depth == self.early:
@@ -247,7 +248,9 @@ class Trunk(nn.Module):
         x = self.norm(x) * (1 + scale) + shift
         out = self._unpatched(self.out(x))
         if self.refiner is not None:
-            out = out + self.refiner(torch.cat([z.to(out.dtype), out], dim=1), self._unpatched(self.local(x)), condition)
+            # It sees the noisy latent again, so it has to know how noisy that is (t), and where the step ends (r, or t as well).
+            both = (start + condition) / 2
+            out = out + self.refiner(torch.cat([z.to(out.dtype), out], dim=1), self._unpatched(self.local(x)), both)
         return out.float()
 
     def _unpatched(self, x: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from dalle.text import TextFeatures
 
 INPUT_SIZE = 64
 PATCH = 16
-"""Sixteen tokens a picture: with 64 of them, training sees a third of the scenes in the same time."""
+"""Sixteen tokens a picture: with 64 of them a step of training takes twice the time."""
 
 
 def ranker_input(pixels: Tensor) -> Tensor:

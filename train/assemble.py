@@ -64,7 +64,7 @@ def training_story(runs: list[Path]) -> str:
 
 PRIOR_TOLD = {
     "flow": "transformer that carries noise and text to a latent by flow matching",
-    "flowmap": "transformer that carries noise and text to a latent in four steps or one: a flow map, distilled from a flow",
+    "flowmap": "transformer that carries noise and text to a latent in a few steps or one: a flow map, distilled from a flow",
     "gaussian": "transformer that makes of a text the mean and log-variance of a latent",
 }
 """What a card says of each kind of prior."""

@@ -1,4 +1,4 @@
-"""Stage 3, `python -m train distill`: the flow prior as a flow map, so that four steps, or one, draw what took many.
+"""Stage 3, `python -m train distill`: the flow prior as a flow map, so that a few steps, or one, draw what took many.
 
 The student predicts the average velocity u(z_t, t, r) of the *guided* flow, with the guidance weight as an input. Its target
 joins a short step of the frozen, guided teacher with the student's own map over the rest (Lee et al. 2025, arXiv:2510.24474;
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from dalle.config import DEFAULT_GUIDANCE, MAX_GUIDANCE, CheckpointError, SettingError
 from dalle.hub import WEIGHTS
-from dalle.prior import FlowMapPrior, FlowPrior
+from dalle.prior import FlowMapPrior, FlowPrior, with_refiner
 from dalle.sampling import times
 from dalle.text import TextFeatures
 from train.latents import LatentBatch
@@ -31,7 +31,7 @@ from train.prior import LatentTask, Material, add_latent_arguments, gather_laten
 
 STEP_COUNTS = {1: 0.3, 2: 0.2, 4: 0.3, 8: 0.1, 16: 0.1}
 """How often a training pair comes from a trajectory of so many steps."""
-MEASURED_STEPS = (1, 4)
+MEASURED_STEPS = (1, 2, 4)
 """Few steps whose distance to the teacher is logged."""
 
 
@@ -104,6 +104,8 @@ class DistillTask(LatentTask):
         self.teacher = teacher.to(self.accelerator.device).eval().requires_grad_(False)
         torch.manual_seed(self.config.seed)
         student = load_prior(FlowMapPrior, init) if init else FlowMapPrior.from_flow(teacher)
+        if teacher.config.refiner_depth and not student.config.refiner_depth:
+            student = with_refiner(student, teacher.config.refiner_width, teacher.config.refiner_depth)
         self.prepare(student.requires_grad_(True), matrix_rate, other_rate)
 
     def _loss(self, batch: LatentBatch, network: nn.Module, generator: torch.Generator, alpha: float) -> Tensor:
@@ -135,7 +137,7 @@ class DistillTask(LatentTask):
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """How far one and four steps land from the guided teacher's sixteen, as mean squared differences, on held-out captions."""
+        """How far few steps land from the guided teacher's sixteen, as mean squared differences, on held-out captions."""
         batch = self.validation[0]
         device = self.accelerator.device
         count = min(32, len(batch.latents))

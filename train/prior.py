@@ -17,9 +17,9 @@ from accelerate import Accelerator
 from PIL import Image
 from torch import Tensor, nn
 
-from dalle.config import DEFAULT_GUIDANCE, PRESETS, CheckpointError, PriorConfig
+from dalle.config import DEFAULT_GUIDANCE, PRESETS, CheckpointError, PriorConfig, SettingError
 from dalle.hardware import supports_bf16
-from dalle.hub import WEIGHTS, read_json
+from dalle.hub import WEIGHTS, check_names, read_json
 from dalle.prior import PRIORS, Prior, build_prior, with_refiner
 from dalle.sampling import draw_noise
 from dalle.text import TextEncoder, TextFeatures
@@ -128,7 +128,9 @@ def load_prior(kind: type[Prior], folder: Path) -> Prior:
     if (found := read_json(folder / "config.json").get("_class_name")) != kind.__name__:
         raise CheckpointError(f"{folder} holds a {found}, and a {kind.__name__} is wanted.")
     try:
-        return kind.from_pretrained(folder, dtype=torch.float32)
+        prior = kind.from_pretrained(folder, dtype=torch.float32)
+        check_names(folder / WEIGHTS, prior)
+        return prior
     except (OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{folder} holds no {kind.__name__} that can be loaded ({type(error).__name__}).") from error
 
@@ -200,11 +202,14 @@ class PriorTask(LatentTask):
         other_rate: float = 1e-3,
         time_mean: float = 0.0,
         init: Path | None = None,
+        refiner_depth: int | None = None,
     ) -> None:
         super().__init__(material)
         self.time_mean = time_mean
         preset = PRESETS[self.config.preset].prior
         self.preset: PriorConfig = dataclasses.replace(preset, kind=kind, text_dim=material.encoder.dim)
+        if refiner_depth is not None:
+            self.preset = dataclasses.replace(self.preset, refiner_depth=refiner_depth)
         torch.manual_seed(self.config.seed)
         prior = load_prior(PRIORS[kind], init) if init else build_prior(self.preset)
         if self.preset.refiner_depth and not prior.config.refiner_depth:  # weights from before there was one
@@ -297,7 +302,10 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--time-mean", type=float, default=1.5, help="mean of the time's logit: above 0, more noise")
     parser.add_argument("--matrix-rate", type=float, default=0.02, help="learning rate of Muon")
     parser.add_argument("--learning-rate", type=float, default=1e-3, help="learning rate of AdamW")
+    parser.add_argument("--refiner-depth", type=int, help="blocks of the refiner (default: the preset's; 0: none, as before)")
     arguments = parser.parse_args(argv)
+    if arguments.refiner_depth is not None and not 0 <= arguments.refiner_depth <= 16:
+        raise SettingError(f"--refiner-depth must lie between 0 and 16, not {arguments.refiner_depth}.")
     task = PriorTask(
         gather_latents(arguments),
         kind=arguments.kind,
@@ -305,6 +313,7 @@ def main(argv: list[str]) -> int:
         other_rate=arguments.learning_rate,
         time_mean=arguments.time_mean,
         init=arguments.init,
+        refiner_depth=arguments.refiner_depth,
     )
     Loop(task, task.config, task.accelerator).fit()
     return 0

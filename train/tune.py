@@ -2,7 +2,8 @@
 
 Draws the captions of fresh scenes of the training drawings, and looks at the pictures through the checkpoint's own ranker: does a
 picture fit its caption better than the others' captions, better than itself with a word exchanged, and how far are the
-pictures as a set from the scenes themselves? The evaluator has no say in what is chosen, so that it can judge the choice.
+pictures as a set from the scenes themselves? It prints a table and sets nothing: `dalle.config` has the defaults. The
+evaluator has no say in what is chosen, so that it can judge the choice.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from dalle.config import CheckpointError, SettingError
+from dalle.config import CheckpointError, PromptError, SettingError
 from dalle.engine import Engine
-from dalle.pipeline import check_settings
+from dalle.pipeline import DallePipeline, check_settings
 from dalle.ranking import INPUT_SIZE
-from dalle.text import TextFeatures
+from dalle.text import TextFeatures, clean_prompt
 from train.data import SpriteStore
 from train.data.captions import wrong_caption
 from train.data.scenes import ThumbnailComposer
@@ -31,7 +32,8 @@ SEED = 9001
 """Of the scenes: one that no stage trains with by default."""
 CHUNK = 8
 GUIDANCE = (1.5, 2.5, 3.5, 5.0, 7.0)
-STEPS = (1, 2, 4)
+STEPS = {"flowmap": (1, 2, 4), "flow": (8, 16), "gaussian": (1,)}
+"""Kind of the prior -> numbers of steps."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ class Tuning:
         wanted: dict[str, Tensor] = {}
         for batch in range(count):
             scenes = composer.batch(batch, 32)
-            wanted |= dict(zip(scenes.captions, scenes.pixels, strict=True))
+            pairs = zip(scenes.captions, scenes.pixels, strict=True)
+            wanted |= {caption: pixels for caption, pixels in pairs if readable(pipeline, caption)}
             if len(wanted) >= count:  # not every data folder has so many captions
                 break
         self.prompts = list(wanted)[:count]
@@ -72,6 +75,7 @@ class Tuning:
             raise CheckpointError("The data gives only one caption, and two are needed: render more.")
         rng = random.Random(SEED)
         wrong = {row: other for row, prompt in enumerate(self.prompts) if (other := wrong_caption(prompt, rng))}
+        wrong = {row: other for row, other in wrong.items() if readable(pipeline, other)}
         self.wrong_of = list(wrong)
         self.texts = self._texts(self.prompts)
         self.wrong = self._texts(list(wrong.values())) if wrong else self.texts[:0]
@@ -114,6 +118,15 @@ class Tuning:
         return self._judge(torch.cat(vectors), guidance, steps)
 
 
+def readable(pipeline: DallePipeline, caption: str) -> bool:
+    """Whether a caption may be a prompt: training reads the beginning of longer ones too."""
+    try:
+        pipeline.text.check_length([clean_prompt(caption)])
+    except PromptError:
+        return False
+    return True
+
+
 def table(found: list[Setting]) -> str:
     lines = [
         "| guidance | steps | fits its caption best | better than a wrong word | distance to the scenes |",
@@ -130,22 +143,25 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m train tune", description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="checkpoints/default", help="checkpoint folder or Hub id, with a ranker")
     parser.add_argument("--data", type=Path, default=Path("data/sprites"))
-    parser.add_argument("--guidance", type=float, nargs="+", default=GUIDANCE)
-    parser.add_argument("--steps", type=int, nargs="+", default=STEPS)
+    parser.add_argument("--guidance", type=float, nargs="+", help="default: " + ", ".join(f"{weight:g}" for weight in GUIDANCE))
+    parser.add_argument("--steps", type=int, nargs="+", help="default: some that suit the kind of prior")
     parser.add_argument("--count", type=int, default=256, help="prompts, each drawn once with every setting")
     parser.add_argument("--device", default="auto")
     arguments = parser.parse_args(argv)
     if arguments.count < 2:
         raise SettingError(f"--count must be at least 2, not {arguments.count}.")
-    for guidance in arguments.guidance:
-        for steps in arguments.steps:
-            check_settings(steps, guidance)
+    for guidance in arguments.guidance or ():
+        check_settings(1, guidance)
+    for steps in arguments.steps or ():
+        check_settings(steps, 1.0)
     store = SpriteStore.open(arguments.data)
     engine = Engine(arguments.model, arguments.device)
     engine.load()
     tuning = Tuning(engine, store, arguments.count)
     found = [tuning.scenes()]
-    settings = [(guidance, steps) for steps in arguments.steps for guidance in arguments.guidance]
+    kind = engine.wait().prior.kind
+    weights = arguments.guidance or (GUIDANCE if kind != "gaussian" else GUIDANCE[:1])  # the textbook's prior has no guidance
+    settings = [(guidance, steps) for steps in arguments.steps or STEPS[kind] for guidance in weights]
     with tqdm(total=len(settings) * len(tuning.prompts), desc="tune", unit="picture", mininterval=2) as bar:
         found += [tuning.measure(guidance, steps, bar) for guidance, steps in settings]
     print(table(found))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
+import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -402,6 +405,16 @@ def test_a_checkpoint_judges_morphs_and_refuses(tiny_checkpoint: Path, tmp_path:
     assert "blockchain" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
+def png_with_bad_chunk() -> bytes:
+    """A picture whose gamma is of the wrong length, which Pillow answers with an error of its own kind."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(buffer, "PNG")
+    data = buffer.getvalue()
+    body = b"gAMA" + b"\x00\x01"
+    bad = struct.pack(">I", 2) + body + struct.pack(">I", zlib.crc32(body))
+    return data[:33] + bad + data[33:]
+
+
 def test_pictures_of_a_folder_are_found_by_text(
     tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -412,13 +425,15 @@ def test_pictures_of_a_folder_are_found_by_text(
     Image.new("L", (40, 90), 128).save(folder / "within" / "GRAY.JPG", format="JPEG")
     Image.new("RGB", (64, 64), (30, 30, 200)).save(folder / "blue.webp")
     (folder / "broken.png").write_bytes(b"no picture")
+    (folder / "chunk.png").write_bytes(png_with_bad_chunk())
+    (folder / "folder.png").mkdir()
     (folder / "notes.txt").write_text("none either")
     assert cli.main(["search", "a red apple", str(folder), "--json", *common]) == 0
     out, err = capsys.readouterr()
     lines = [json.loads(line) for line in out.splitlines()]
     assert {Path(line["file"]).name for line in lines} == {"red.png", "GRAY.JPG", "blue.webp"}
     assert [line["score"] for line in lines] == sorted((line["score"] for line in lines), reverse=True)
-    assert "broken.png" in err and "notes.txt" not in err
+    assert "broken.png" in err and "chunk.png" in err and "notes.txt" not in err and "folder.png" not in err
     assert cli.main(["search", "a red apple", str(folder), "--top", "1", *common]) == 0
     assert capsys.readouterr().out.splitlines() == [f"{lines[0]['score']:.2f}  {lines[0]['file']}"]
     for argv, told in (

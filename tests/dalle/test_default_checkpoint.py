@@ -31,6 +31,15 @@ def test_it_is_light_enough_for_the_tree():
     assert all(path.suffix in (".safetensors", ".json", ".md", ".txt") for path in files)
 
 
+def test_its_ranker_finds_the_picture_that_a_text_was_drawn_as(engine):
+    """For things that the model draws well; chance would be right in one of six."""
+    prompts = ["a red heart", "a green tree", "a yellow star on a blue background", "a purple butterfly", "an umbrella", "a trophy"]
+    drawn = [next(p for p in engine.generate(GenerateRequest(prompt, 1, 3)) if isinstance(p, Picture)) for prompt in prompts]
+    vectors = engine.picture_vectors([picture.image for picture in drawn])
+    right = sum(engine.search(prompt, vectors, 1)[0].index == place for place, prompt in enumerate(prompts))
+    assert right >= 5
+
+
 def test_frames_drawn_together_are_the_pictures_drawn_alone(engine):
     """Within 2/255: a seed means the same picture at any batch size, and beside texts of any length."""
     request = InterpolateRequest("a red apple", "a yellow star on a blue background", 3, 4, frames=5, pacing="raw")

@@ -410,10 +410,19 @@ def test_search_puts_pictures_in_the_order_of_their_scores(exact_engine):
     found = exact_engine.search("a cat", vectors)
     assert sorted(match.index for match in found) == list(range(12))
     assert [match.score for match in found] == sorted((match.score for match in found), reverse=True)
-    # The score of a search is the score that the picture was given when it was drawn, but for what 8 bits lose.
+    # The score of a search is about the score that the picture was given when it was drawn (8 bits, another way of shrinking).
     for match in found:
         assert match.score == pytest.approx(pictures[match.index % 3].score, abs=0.02)
     assert exact_engine.search("a cat", vectors, limit=2) == found[:2]
+    # Vectors whose cosines with the text are known, as they come back from a file.
+    pipeline = exact_engine.wait()
+    with torch.no_grad():
+        cat, dog = (pipeline.ranker.texts(pipeline.encode_prompt(prompt))[0] for prompt in ("a cat", "a dog"))
+    kept = torch.stack([-cat, cat, dog, (cat + dog) / 2]).double().numpy()
+    for prompt, text in (("a cat", cat), ("a dog", dog)):
+        order = sorted(range(4), key=lambda row: -float(kept[row] @ text.double().numpy()))
+        assert [match.index for match in exact_engine.search(prompt, kept)] == order
+    assert exact_engine.search("a cat", kept)[0].index == 1 != exact_engine.search("a dog", kept)[0].index
     assert exact_engine.search("a cat", exact_engine.picture_vectors([])) == []
 
 
@@ -421,6 +430,11 @@ def test_search_checks_its_prompt_and_can_be_stopped(engine, monkeypatch):
     vectors = engine.picture_vectors([Image.new("RGB", (30, 20))])
     with pytest.raises(PromptError):
         engine.search(" ", vectors)
+    for wrong in (vectors[:, :-1], vectors[0], vectors * np.nan):
+        with pytest.raises(SettingError, match="vectors"):
+            engine.search("a cat", wrong)
+    with pytest.raises(SettingError, match="limit"):
+        engine.search("a cat", vectors, limit=-1)
     cancel = threading.Event()
     cancel.set()
     with pytest.raises(Cancelled):
@@ -528,11 +542,11 @@ def test_steps_by_default_are_those_the_prior_was_made_for(tiny_pipeline, tmp_pa
     assert engine.default_steps == (2, 1)  # known before anything is loaded
     engine.load()
     (picture,) = pictures_of(engine, GenerateRequest("a cat", 1))
-    assert picture.settings["num_inference_steps"] == 4 and picture.score is None
+    assert picture.settings["num_inference_steps"] == 2 and picture.score is None
     seen = []
     flow_map.set_progress_bar_config(disable=True)
     flow_map("a cat", callback_on_step_end=lambda p, step, t, k: seen.append(step))
-    assert seen == [0, 1, 2, 3]
+    assert seen == [0, 1]
 
 
 def test_a_bad_prompt_of_a_path_is_named(engine):

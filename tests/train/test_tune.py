@@ -7,7 +7,9 @@ import torch
 
 from dalle.engine import Engine
 from train.__main__ import main
-from train.tune import Setting, Tuning, table
+from train.data.scenes import ThumbnailComposer
+from train.evaluation.systems import Model
+from train.tune import SEED, Setting, Tuning, table
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +34,24 @@ def test_pictures_that_are_their_captions_fit_and_those_of_others_do_not(tuning)
     wrong = tuning.texts.clone()
     wrong[tuning.wrong_of] = tuning.wrong
     assert tuning._judge(wrong, None, None).over_wrong_word == 0
+
+
+def test_a_model_that_draws_the_scenes_themselves_is_as_good_as_they_are(tuning, store, monkeypatch):
+    composer, shown = ThumbnailComposer(store, "train", SEED, 64), {}
+    for batch in range(12):
+        scenes = composer.batch(batch, 32)
+        shown |= dict(zip(scenes.captions, scenes.pixels, strict=True))
+    monkeypatch.setattr(Model, "draw", lambda self, prompts, seeds: torch.stack([shown[prompt] for prompt in prompts]))
+    found, scenes = tuning.measure(3.0, 1), tuning.scenes()
+    assert (found.fits, found.over_wrong_word) == (scenes.fits, scenes.over_wrong_word)
+    assert found.distance == pytest.approx(scenes.distance, abs=1e-3)
+    every = tuning.prompts
+    after = dict(zip(every, [*every[1:], every[0]], strict=True))
+    monkeypatch.setattr(Model, "draw", lambda self, prompts, seeds: torch.stack([shown[after[prompt]] for prompt in prompts]))
+    vectors = torch.cat([tuning.real[1:], tuning.real[:1]])
+    shifted = tuning.measure(3.0, 1)  # the same set of pictures, each for another prompt
+    expected = tuning._judge(vectors, 3.0, 1)
+    assert (shifted.fits, shifted.over_wrong_word) == (expected.fits, expected.over_wrong_word)
 
 
 def test_a_setting_is_measured_the_same_twice_and_settings_differ(tuning):

@@ -253,7 +253,7 @@ def test_the_page_is_there_before_the_model(cache_folder, visit):
         draw(page, "a cat", num_images=1)
         expect(mat(page, "busy")).to_contain_text("Loading the weights.")
         expect(page.locator("#verdict")).to_contain_text("Loading the weights.")
-        expect(page.locator("#steps input[type=number]")).to_have_value("4")
+        expect(page.locator("#steps input[type=number]")).to_have_value("2")
         expect(page.get_by_label("Best first")).to_be_visible()
         # A model from elsewhere turns out to be of another kind.
         site.engine.default_steps = (12, 6)

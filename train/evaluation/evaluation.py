@@ -36,7 +36,6 @@ from train.evaluation.work import SOURCES, Work, config_of, folders, rounded, so
 from train.evaluator import Evaluator
 
 FEW_STEPS = (1, 2, 4)
-RANKED_STEPS = 4
 FIRST_SEED = 5_000_000
 CHUNK = 8
 """Pictures drawn at once, and lost at most when interrupted."""
@@ -125,7 +124,7 @@ class Evaluation:
         wanted = {1} if one_step else {*FEW_STEPS, many_steps, self.main_steps}
         self.models = [Model(engine, steps, guidance) for steps in sorted(wanted)]
         self.main = next(model for model in self.models if model.steps == self.main_steps)
-        self.ranked = Model(engine, 1 if one_step else RANKED_STEPS, guidance, CANDIDATES) if self.ranker else None
+        self.ranked = Model(engine, self.main_steps, guidance, CANDIDATES) if self.ranker else None
         if self.ranked is None:
             self.notes.append("No column with ranking: the checkpoint has no ranker.")
         if classic is None:
