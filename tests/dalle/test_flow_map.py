@@ -70,6 +70,18 @@ def test_weights_from_before_the_refiner_load_as_they_are(tmp_path):
     assert torch.equal(again(z, t, text), plain(z, t, text))
 
 
+@torch.no_grad()
+def test_a_flow_map_s_refiner_sees_both_times():
+    prior = FlowMapPrior.from_flow(bent(build_prior(dataclasses.replace(PRESETS["tiny"].prior, refiner_depth=1)))).eval()
+    told = []
+    prior.trunk.refiner.register_forward_pre_hook(lambda module, given: told.append(given[2]))
+    z, text, guidance = torch.randn(1, 8, 16, 16), features(1, 5), torch.ones(1)
+    for t, r in ((1.0, 0.0), (0.5, 0.0), (1.0, 0.5)):
+        prior(z, torch.tensor([t]), torch.tensor([r]), text, guidance)
+    first, less_noise, other_end = told
+    assert not torch.allclose(first, less_noise, atol=1e-4) and not torch.allclose(first, other_end, atol=1e-4)
+
+
 def test_the_refiner_sees_the_time_and_its_neighbours():
     prior = bent(build_prior(dataclasses.replace(PRESETS["tiny"].prior, refiner_depth=1)))
     refiner = prior.trunk.refiner

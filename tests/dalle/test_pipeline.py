@@ -549,6 +549,15 @@ def test_steps_by_default_are_those_the_prior_was_made_for(tiny_pipeline, tmp_pa
     assert seen == [0, 1]
 
 
+def test_weights_that_do_not_fit_their_config_are_refused(tiny_pipeline, tmp_path):
+    tiny_pipeline.save_pretrained(tmp_path)
+    path = tmp_path / "prior" / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps(config | {"refiner_depth": config["refiner_depth"] + 1}))
+    with pytest.raises(CheckpointError, match=r"does not fit its config\.json"):
+        DallePipeline.from_pretrained(tmp_path)
+
+
 def test_a_bad_prompt_of_a_path_is_named(engine):
     with pytest.raises(PromptError, match="second of the two"):
         engine.interpolate(InterpolateRequest("a cat", " "))
