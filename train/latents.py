@@ -23,6 +23,7 @@ from dalle.config import LATENT_CHANNELS, LATENT_SIZE, CheckpointError, StorageE
 from dalle.hub import WEIGHTS, read_json
 from dalle.text import TextEncoder, TextFeatures
 from dalle.vae import DalleVAE
+from train import data
 from train.data import SceneComposer
 from train.data.store import new_memmap
 from train.loop import step_generator
@@ -69,6 +70,12 @@ def latent_space(vae: Path) -> str:
         for name in sorted(name for name in weights.keys() if name.startswith(("encoder.", "latent_"))):  # noqa: SIM118
             digest.update(name.encode() + weights.get_tensor(name).tobytes())
     return digest.hexdigest()[:16]
+
+
+def scene_recipe() -> str:
+    """Hash of the code that plans scenes and words captions: what a seed's scenes are, it decides."""
+    folder = Path(data.__file__).parent
+    return hashlib.sha256(b"".join((folder / name).read_bytes() for name in ("scenes.py", "captions.py"))).hexdigest()[:16]
 
 
 def grown(path: Path, shape: tuple[int, ...], rows: int) -> np.memmap:
@@ -121,6 +128,8 @@ class LatentCache:
     def build(cls, folder: Path, source: LiveLatents, count: int, fingerprint: str) -> LatentCache:
         """Encodes scenes until at least `count` are there; a folder that holds fewer grows.
 
+        "recipes" in its index tells from which scene on which version of the scenes' code was at work.
+
         Raises:
             CheckpointError: the folder was made with other weights.
             StorageError: the disk is full.
@@ -137,6 +146,12 @@ class LatentCache:
                 )
         if len(state["captions"]) >= count:
             return cls(folder)
+        recipes = state.setdefault("recipes", [])
+        if not recipes or recipes[-1][1] != scene_recipe():
+            if state["captions"]:
+                first = len(state["captions"])
+                tqdm.write(f"{folder}: scenes from {first:,} on are by another version of the program than those before.")
+            recipes.append([len(state["captions"]), scene_recipe()])
         dim = source.encoder.dim
         try:
             shape = (LATENT_CHANNELS, LATENT_SIZE, LATENT_SIZE)

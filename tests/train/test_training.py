@@ -380,6 +380,14 @@ def test_a_cache_of_scenes_grows_and_keeps_what_it_has(tmp_path):
         LatentCache.build(tmp_path, Numbered(), 75, "other")
 
 
+def test_a_cache_tells_where_another_version_of_the_scenes_begins(tmp_path, monkeypatch, capsys):
+    for count, recipe in ((40, "first"), (60, "first"), (75, "second")):
+        monkeypatch.setattr("train.latents.scene_recipe", lambda recipe=recipe: recipe)
+        assert len(LatentCache.build(tmp_path, Numbered(), count, "made")) == count
+    assert json.loads((tmp_path / "index.json").read_text())["recipes"] == [[0, "first"], [60, "second"]]
+    assert capsys.readouterr().out.count("another version") == 1
+
+
 def test_muon_gets_the_hidden_matrices_only(tiny_pipeline):
     matrices, others = split_parameters(tiny_pipeline.prior)
     names = {id(p): n for n, p in tiny_pipeline.prior.named_parameters()}
