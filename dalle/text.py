@@ -79,7 +79,7 @@ class TextFeatures:
     def to(self, device: torch.device | str) -> TextFeatures:
         return self._each(lambda part: part.to(device))
 
-    def __getitem__(self, rows: slice) -> TextFeatures:
+    def __getitem__(self, rows: slice | Tensor) -> TextFeatures:
         return self._each(lambda part: part[rows])
 
     @staticmethod

@@ -9,6 +9,9 @@ consistency in the discrete form of Song et al. 2023, arXiv:2303.01469):
 
 With alpha = 1 that is the teacher's velocity; alpha falls, so that more and more comes from the student. The times are those
 that sampling asks for: a number of steps is drawn, then one of its segments, then a place within it.
+
+Where a segment ends in a drawing (r = 0) an adversary may pull it towards real ones (`train.latent_adversary`), so that the map
+is not bound to be as blurred as its teacher.
 """
 
 from __future__ import annotations
@@ -25,12 +28,15 @@ from dalle.hub import WEIGHTS
 from dalle.prior import FlowMapPrior, FlowPrior, with_refiner
 from dalle.sampling import times
 from dalle.text import TextFeatures
+from train.latent_adversary import LatentAdversary, LatentDiscriminator, TeacherEyes, scaled_to
 from train.latents import LatentBatch
 from train.loop import Loop, step_generator
 from train.prior import LatentTask, Material, add_latent_arguments, gather_latents, load_prior
 
 STEP_COUNTS = {1: 0.3, 2: 0.2, 4: 0.3, 8: 0.1, 16: 0.1}
 """How often a training pair comes from a trajectory of so many steps."""
+LEAST_TIME = 0.25
+"""The adversary looks at what is drawn from here on; from earlier times the drawing is there already."""
 MEASURED_STEPS = (1, 2, 4)
 """Few steps whose distance to the teacher is logged."""
 
@@ -86,6 +92,29 @@ def alpha_at(progress: float, first: float = 1.0, last: float = 0.1) -> float:
     return first * (last / first) ** min(1.0, max(0.0, (progress - 0.05) / 0.7))
 
 
+def carried(teacher: FlowPrior, old_teacher: FlowPrior, old_student: FlowMapPrior) -> FlowMapPrior:
+    """A student for a teacher that was trained further: what distilling once changed in the old weights, added to the new ones.
+
+    Task arithmetic (Ilharco et al. 2023, arXiv:2212.04089). With the old teacher it is the old student again. A refiner that the
+    old ones had not is the new teacher's.
+
+    Raises:
+        CheckpointError: the three are not of one shape.
+    """
+    made = FlowMapPrior.from_flow(teacher)
+    new, before, after = teacher.state_dict(), old_teacher.state_dict(), old_student.state_dict()
+    weights = made.state_dict()
+    for name in weights.keys() & after.keys():
+        if after[name].shape != weights[name].shape:
+            raise CheckpointError(f"--carry: {name} is of shape {tuple(after[name].shape)}, not {tuple(weights[name].shape)}.")
+        if name not in new:  # only flow maps have it
+            weights[name] = after[name]
+        elif name in before:
+            weights[name] = new[name] + after[name] - before[name]
+    made.load_state_dict(weights)
+    return made
+
+
 class DistillTask(LatentTask):
     """The student is averaged, sampled and exported; the teacher is frozen."""
 
@@ -95,21 +124,42 @@ class DistillTask(LatentTask):
         *,
         teacher: FlowPrior,
         init: Path | None = None,
+        carry: tuple[Path, Path] | None = None,
         matrix_rate: float = 0.01,
         other_rate: float = 5e-4,
         last_alpha: float = 0.1,
+        adversarial: float = 0.0,
+        adversary_rate: float = 5e-4,
     ) -> None:
+        """
+        Args:
+            init: a student to start from, in place of the teacher's weights.
+            carry: an old teacher and its student: what the student learnt is carried over to this teacher.
+            adversarial: the adversary's pull in units of the distillation's own, 0 for none.
+        """
         super().__init__(material)
-        self.last_alpha = last_alpha
+        self.last_alpha, self.adversarial = last_alpha, adversarial
         self.teacher = teacher.to(self.accelerator.device).eval().requires_grad_(False)
         torch.manual_seed(self.config.seed)
-        student = load_prior(FlowMapPrior, init) if init else FlowMapPrior.from_flow(teacher)
+        if carry is not None:
+            student = carried(teacher, load_prior(FlowPrior, carry[0]), load_prior(FlowMapPrior, carry[1]))
+        else:
+            student = load_prior(FlowMapPrior, init) if init else FlowMapPrior.from_flow(teacher)
         if teacher.config.refiner_depth and not student.config.refiner_depth:
             student = with_refiner(student, teacher.config.refiner_width, teacher.config.refiner_depth)
         self.prepare(student.requires_grad_(True), matrix_rate, other_rate)
+        if adversarial > 0:
+            eyes, settings = TeacherEyes(self.teacher), teacher.config
+            judge = LatentDiscriminator(settings.latent_channels, settings.latent_size, eyes.width)
+            optimizer = torch.optim.AdamW(judge.parameters(), lr=adversary_rate, betas=(0.5, 0.95), weight_decay=0.01)
+            self.wrapped_judge, optimizer = self.accelerator.prepare(judge, optimizer)
+            self.modules["discriminator"], self.optimizers["discriminator"] = judge, optimizer
+            self.adversary = LatentAdversary(eyes, judge)
 
-    def _loss(self, batch: LatentBatch, network: nn.Module, generator: torch.Generator, alpha: float) -> Tensor:
-        """Squared error of the average velocity relative to its target, a value a sample: (B,)."""
+    def _loss(
+        self, batch: LatentBatch, network: nn.Module, generator: torch.Generator, alpha: float, pull: float
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Squared error of the average velocity relative to its target, a mean, and the adversary's pull."""
         device = self.accelerator.device
         latents, text = batch.latents.to(device), batch.text.to(device)
         count = len(latents)
@@ -123,17 +173,47 @@ class DistillTask(LatentTask):
         # A context of its own: autocast may keep the copies of weights that it made without gradients (pytorch #112583).
         with self.accelerator.autocast():
             found = network(z, segments.t, segments.r, text, segments.guidance)
-        error = (found.float() - target).pow(2).flatten(1).mean(1)
+        error = found.float() - target
         # A strong guidance makes large targets and large errors: relative to the target's own size they count alike.
-        return error / (target.pow(2).flatten(1).mean(1) + 0.1)
+        size = target.pow(2).flatten(1).mean(1) + 0.1
+        loss = (error.pow(2).flatten(1).mean(1) / size).mean()
+        rows = ((segments.r == 0) & (segments.t >= LEAST_TIME)).nonzero().flatten()
+        if not self.adversarial or len(rows) < 2:
+            return loss, {}
+        drawn = (z - t4 * found.float())[rows].detach()
+        push, parts = self._play(latents[rows], drawn, text[rows], generator)
+        parts["distance"] = loss.detach()
+        if pull > 0:
+            # Gradients at the velocities: the adversary's is brought to the size of the distillation's own.
+            own = (2 * error / size[:, None, None, None] / error.numel()).detach()[rows]
+            loss = loss + (scaled_to(-t4[rows] * push, own, pull) * found[rows].float()).sum()
+        return loss, parts
+
+    def _play(
+        self, real: Tensor, fake: Tensor, text: TextFeatures, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """A step of the discriminator; -> what its verdict before that asks of the fakes, and its losses."""
+        glimpse = self.adversary.glimpse(real, generator)
+        with self.accelerator.autocast():
+            push, seen_fake, g_game = self.adversary.push(fake, text, *glimpse)
+        with self.accelerator.autocast():
+            seen, wrong = self.adversary.look(real, text, *glimpse)
+            loss, parts = self.adversary.loss(seen, wrong, seen_fake, generator)
+        optimizer = self.optimizers["discriminator"]
+        optimizer.zero_grad(set_to_none=True)
+        self.accelerator.backward(loss)
+        optimizer.step()
+        return push, {"g_game": g_game} | parts
 
     def step(self, step: int, progress: float) -> dict[str, Tensor | float]:
         accelerator, config = self.accelerator, self.config
         index = step * accelerator.num_processes + accelerator.process_index
         generator = step_generator(config.seed, step, accelerator.process_index)
         alpha = alpha_at(progress, last=self.last_alpha)
-        loss = self._loss(self.source.batch(index, config.batch_size), self.wrapped, generator, alpha).mean()
-        return self.update(loss) | {"alpha": alpha}
+        # The discriminator learns alone at first, then its part grows.
+        pull = self.adversarial * min(1.0, max(0.0, (progress - 0.1) / 0.1))
+        loss, parts = self._loss(self.source.batch(index, config.batch_size), self.wrapped, generator, alpha, pull)
+        return self.update(loss) | {"alpha": alpha} | parts
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -160,7 +240,15 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--matrix-rate", type=float, default=0.01, help="learning rate of Muon")
     parser.add_argument("--learning-rate", type=float, default=5e-4, help="learning rate of AdamW")
     parser.add_argument("--last-alpha", type=float, default=0.1, help="share of a step that the teacher takes in the end")
+    old = "a teacher before it was trained further, and its student: what that learnt is where this one starts"
+    parser.add_argument("--carry", type=Path, nargs=2, metavar=("TEACHER", "STUDENT"), help=old)
+    parser.add_argument("--adversarial", type=float, default=0.0, help="pull of the adversary; 1: as strong as the distillation")
+    parser.add_argument("--adversary-rate", type=float, default=5e-4, help="learning rate of the discriminator")
     arguments = parser.parse_args(argv)
+    if arguments.carry and arguments.init:
+        raise SettingError("--init and --carry both say where to start: give one of them.")
+    if not 0 <= arguments.adversarial <= 10:
+        raise SettingError("--adversarial must lie between 0 and 10.")
     if not 0 < arguments.last_alpha <= 1:
         raise SettingError("--last-alpha must lie above 0 and be at most 1.")
     if not (arguments.teacher / WEIGHTS).exists():
@@ -170,6 +258,9 @@ def main(argv: list[str]) -> int:
         gather_latents(arguments, arguments.teacher),
         teacher=teacher,
         init=arguments.init,
+        carry=tuple(arguments.carry) if arguments.carry else None,
+        adversarial=arguments.adversarial,
+        adversary_rate=arguments.adversary_rate,
         matrix_rate=arguments.matrix_rate,
         other_rate=arguments.learning_rate,
         last_alpha=arguments.last_alpha,
