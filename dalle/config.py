@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-SCHEMA_VERSION = 1
-"""Version of the checkpoint layout; a checkpoint of another version is refused with a clear error."""
+SCHEMA_VERSION = 2
+"""Version of the checkpoint layout that is written. 2: a prior may have a refiner, which an older program would leave out."""
+READABLE_VERSIONS = (1, 2)
+"""A checkpoint of any other version is refused with a clear error."""
 
 IMAGE_SIZE = 256
 LATENT_SIZE = 16

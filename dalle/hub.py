@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dalle.config import SCHEMA_VERSION, STEPS, CheckpointError
+from dalle.config import READABLE_VERSIONS, STEPS, CheckpointError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -117,6 +117,13 @@ def check_names(path: Path, network: nn.Module) -> None:
         )
 
 
+def check_version(folder: Path, version: object) -> None:
+    """Raises CheckpointError where this program does not read a layout of that version."""
+    if version not in READABLE_VERSIONS:
+        known = " and ".join(map(str, READABLE_VERSIONS))
+        raise CheckpointError(f"{folder} has checkpoint layout {version}, this program reads {known}: update the older of the two.")
+
+
 def sha256(path: Path) -> str:
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
@@ -145,11 +152,7 @@ def check(folder: Path) -> dict[str, Any]:
             f"{folder} holds a {index.get('_class_name', 'model of an unknown kind')}, not a DallePipeline: "
             "give the folder of a model of this project."
         )
-    version = index.get("schema_version")
-    if version != SCHEMA_VERSION:
-        raise CheckpointError(
-            f"{folder} has checkpoint layout {version}, this program reads {SCHEMA_VERSION}: update the older of the two."
-        )
+    check_version(folder, index.get("schema_version"))
     for component in present_components(folder):
         read_json(folder / component / "config.json")
         check_weights(folder / component / WEIGHTS)

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors import numpy as safetensors_numpy
 
 from dalle.config import SCHEMA_VERSION, CheckpointError
+from dalle.hub import check_version
 from dalle.images import write_whole
 from dalle.languages import detect_language
 from dalle.words import PHOTOGRAPHIC, content_words, known_word, stem, tokens
@@ -127,10 +128,7 @@ class Judge:
             version, checksum = content["schema_version"], content["vectors_sha256"]
         except (ValueError, KeyError, TypeError) as error:
             raise _damaged(folder / CAPTIONS_FILE) from error
-        if version != SCHEMA_VERSION:
-            raise CheckpointError(
-                f"{folder} has layout {version}, this program reads {SCHEMA_VERSION}: update the older of the two."
-            )
+        check_version(folder, version)
         if not (_all_text(captions) and _all_text(vocabulary) and captions):
             raise _damaged(folder / CAPTIONS_FILE)
         data = _read(folder / VECTORS_FILE)

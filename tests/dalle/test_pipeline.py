@@ -218,7 +218,9 @@ def edit_index(**changes):
         (lambda f: (f / "vae" / "config.json").write_text("{"), "damaged"),
         (lambda f: shutil.rmtree(f / "prior"), "missing"),
         (edit_index(_class_name="StableDiffusionPipeline"), "StableDiffusionPipeline"),
-        (edit_index(schema_version=99), "99"),
+        (edit_index(schema_version=99), "99, this program reads 1 and 2"),
+        (edit_index(schema_version="2"), "update the older"),
+        (edit_index(schema_version=None), "update the older"),
     ],
 )
 def test_a_broken_checkpoint_says_what_is_wrong(tiny_checkpoint, tmp_path, change, says):
