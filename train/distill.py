@@ -33,10 +33,12 @@ from train.latents import LatentBatch
 from train.loop import Loop, step_generator
 from train.prior import LatentTask, Material, add_latent_arguments, gather_latents, load_prior
 
-STEP_COUNTS = {1: 0.3, 2: 0.2, 4: 0.3, 8: 0.1, 16: 0.1}
+STEP_COUNTS = {1: 0.35, 2: 0.25, 4: 0.2, 8: 0.1, 16: 0.1}
 """How often a training pair comes from a trajectory of so many steps."""
 LEAST_TIME = 0.25
 """The adversary looks at what is drawn from here on; from earlier times the drawing is there already."""
+GUIDANCE_JUDGED = (1.0, 5.0)
+"""And at these weights only: what a strong guidance exaggerates would give every one of its drawings away."""
 MEASURED_STEPS = (1, 2, 4)
 """Few steps whose distance to the teacher is logged."""
 
@@ -177,7 +179,9 @@ class DistillTask(LatentTask):
         # A strong guidance makes large targets and large errors: relative to the target's own size they count alike.
         size = target.pow(2).flatten(1).mean(1) + 0.1
         loss = (error.pow(2).flatten(1).mean(1) / size).mean()
-        rows = ((segments.r == 0) & (segments.t >= LEAST_TIME)).nonzero().flatten()
+        low, high = GUIDANCE_JUDGED
+        judged = (segments.r == 0) & (segments.t >= LEAST_TIME) & (segments.guidance >= low) & (segments.guidance <= high)
+        rows = judged.nonzero().flatten()
         if not self.adversarial or len(rows) < 2:
             return loss, {}
         drawn = (z - t4 * found.float())[rows].detach()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -111,29 +112,39 @@ def failures(engine: Engine, evaluation: Path) -> tuple[Image.Image, str]:
     return grid(pictures, columns=8, labels=[f"{prompt} ({why})" for prompt, _, why in wanted]), told
 
 
-def snapshots(run: Path) -> Image.Image:
-    """The same prompts with the same noise at moments of a run of the prior, evenly spread from the first to the last.
+def snapshots(runs: Sequence[Path]) -> Image.Image:
+    """The same prompts with the same noise at moments of the prior's training, evenly spread from the first to the last.
+
+    Args:
+        runs: run folders, each of which went on from the weights of the one before; so do the steps that are told.
 
     Raises:
-        Missing: the run has no samples, or they are laid out in another way.
+        Missing: a run has no samples, or they are laid out in another way.
     """
-    paths = sorted((run / "samples").glob("step-*.png"))
-    if not paths:
-        raise Missing(f"{run} holds no samples of a prior")
-    chosen = sorted({round(place * (len(paths) - 1) / (SNAPSHOTS - 1)) for place in range(SNAPSHOTS)})
+    paths: list[Path] = []
+    steps_of: dict[Path, int] = {}
+    for run in runs:
+        found = sorted((run / "samples").glob("step-*.png"))
+        if not found:
+            raise Missing(f"{run} holds no samples of a prior")
+        before = steps_of[paths[-1]] if paths else 0
+        steps_of |= {path: before + int(re.sub(r"\D", "", path.stem)) for path in found}
+        paths += found
+    first, last = steps_of[paths[0]], steps_of[paths[-1]]
+    wanted = [first + place * (last - first) / (SNAPSHOTS - 1) for place in range(SNAPSHOTS)]
+    chosen = sorted({min(paths, key=lambda path: abs(steps_of[path] - step)) for step in wanted}, key=steps_of.__getitem__)
     rows = -(-len(SAMPLE_PROMPTS) // SAMPLE_COLUMNS)
     cells: dict[tuple[str, int], Image.Image] = {}
-    for path in (paths[place] for place in chosen):
+    for path in chosen:
         with Image.open(path) as opened:
             sheet = opened.convert("RGB")
         pitch, rest = divmod(sheet.height - SAMPLE_GAP, rows)
         if sheet.width != SAMPLE_COLUMNS * (IMAGE_SIZE + SAMPLE_GAP) + SAMPLE_GAP or rest or pitch < IMAGE_SIZE:
             raise Missing(f"{path} does not show the {len(SAMPLE_PROMPTS)} prompts of this version")
-        step = int(re.sub(r"\D", "", path.stem))
         for prompt in SNAPSHOT_PROMPTS:
             row, column = divmod(SAMPLE_PROMPTS.index(prompt), SAMPLE_COLUMNS)
             x, y = SAMPLE_GAP + column * (IMAGE_SIZE + SAMPLE_GAP), SAMPLE_GAP + row * pitch
-            cells[prompt, step] = sheet.crop((x, y, x + IMAGE_SIZE, y + IMAGE_SIZE))
+            cells[prompt, steps_of[path]] = sheet.crop((x, y, x + IMAGE_SIZE, y + IMAGE_SIZE))
     steps = sorted({step for _, step in cells})
     order = [(prompt, step) for prompt in SNAPSHOT_PROMPTS for step in steps]
     labels = [f"{prompt}: step {step:,}" for prompt, step in order]
@@ -169,7 +180,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--prompts", type=Path, default=Path("docs/prompts.txt"))
     parser.add_argument("--data", type=Path, default=Path("data/sprites"), help="for the reconstructions")
     parser.add_argument("--evaluation", type=Path, default=Path("docs/evaluation.json"), help="for the failures")
-    parser.add_argument("--snapshots", type=Path, default=Path("runs/prior"), help="run folder of a prior, for the snapshots")
+    runs = "run folders of a prior, in their order, for the snapshots"
+    parser.add_argument("--snapshots", type=Path, nargs="+", default=[Path("runs/prior")], help=runs)
     parser.add_argument("--out", type=Path, default=Path("docs/pictures"))
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--steps", type=int, help="of the contact sheet; by default what the model was made for")

@@ -739,15 +739,17 @@ def test_prompts_that_cannot_be_read_are_named(tmp_path):
 
 
 def test_snapshots_cut_the_same_prompts_out_of_every_sheet(tmp_path):
-    (tmp_path / "samples").mkdir()
-    for step in range(100, 1100, 100):
-        pictures = [Image.new("RGB", (256, 256), (10 * k, step // 5, 0)) for k in range(len(SAMPLE_PROMPTS))]
-        grid(pictures, columns=6, labels=list(SAMPLE_PROMPTS)).save(tmp_path / "samples" / f"step-{step:07d}.png")
-    strip = snapshots(tmp_path)
+    # The run went on in a second folder, whose steps begin at 0 again.
+    for name, before, told in (("first", 0, range(100, 700, 100)), ("second", 600, range(50, 450, 50))):
+        (tmp_path / name / "samples").mkdir(parents=True)
+        for step in told:
+            pictures = [Image.new("RGB", (256, 256), (10 * k, (before + step) // 5, 0)) for k in range(len(SAMPLE_PROMPTS))]
+            grid(pictures, columns=6, labels=list(SAMPLE_PROMPTS)).save(tmp_path / name / "samples" / f"step-{step:07d}.png")
+    strip = snapshots([tmp_path / "first", tmp_path / "second"])
     colours = {colour for _, colour in strip.getcolors(1 << 20)}
-    steps = (100, 300, 500, 600, 800, 1000)
+    steps = (100, 300, 500, 650, 800, 1000)
     expected = {(10 * SAMPLE_PROMPTS.index(prompt), step // 5, 0) for prompt in SNAPSHOT_PROMPTS for step in steps}
     assert expected <= colours
     assert not {(10 * k, 200 // 5, 0) for k in range(24)} & colours
     with pytest.raises(Missing, match="no samples"):
-        snapshots(tmp_path / "nowhere")
+        snapshots([tmp_path / "first", tmp_path / "nowhere"])
