@@ -25,18 +25,18 @@ from torch import Tensor, nn
 
 from dalle.config import DEFAULT_GUIDANCE, MAX_GUIDANCE, CheckpointError, SettingError
 from dalle.hub import WEIGHTS
-from dalle.prior import FlowMapPrior, FlowPrior, with_refiner
+from dalle.prior import PRIOR_SETTINGS, FlowMapPrior, FlowPrior, with_refiner
 from dalle.sampling import times
 from dalle.text import TextFeatures
 from train.latent_adversary import LatentAdversary, LatentDiscriminator, TeacherEyes, scaled_to
-from train.latents import LatentBatch
+from train.latents import LatentBatch, check_trained_with
 from train.loop import Loop, step_generator
 from train.prior import LatentTask, Material, add_latent_arguments, gather_latents, load_prior
 
 STEP_COUNTS = {1: 0.35, 2: 0.25, 4: 0.2, 8: 0.1, 16: 0.1}
 """How often a training pair comes from a trajectory of so many steps."""
 LEAST_TIME = 0.25
-"""The adversary looks at what is drawn from here on; from earlier times the drawing is there already."""
+"""The adversary looks at what is drawn from times of at least this; below, the drawing is there already."""
 GUIDANCE_JUDGED = (1.0, 5.0)
 """And at these weights only: what a strong guidance exaggerates would give every one of its drawings away."""
 MEASURED_STEPS = (1, 2, 4)
@@ -90,7 +90,11 @@ def flow_map_target(
 
 
 def alpha_at(progress: float, first: float = 1.0, last: float = 0.1) -> float:
-    """The share of a segment that the teacher takes: even at first, then falling geometrically until three quarters of the run."""
+    """The share of a segment that the teacher takes: even at first, then falling geometrically until three quarters of the run.
+
+    A student that is a flow map already has to start low: with 1 its target is the teacher's velocity at the segment's start, and
+    it would unlearn the average.
+    """
     return first * (last / first) ** min(1.0, max(0.0, (progress - 0.05) / 0.7))
 
 
@@ -103,12 +107,13 @@ def carried(teacher: FlowPrior, old_teacher: FlowPrior, old_student: FlowMapPrio
     Raises:
         CheckpointError: the three are not of one shape.
     """
+    for name in PRIOR_SETTINGS:
+        if not name.startswith("refiner") and not teacher.config[name] == old_teacher.config[name] == old_student.config[name]:
+            raise CheckpointError(f"--carry: the teachers and the student must be of one shape, and their {name} differs.")
     made = FlowMapPrior.from_flow(teacher)
     new, before, after = teacher.state_dict(), old_teacher.state_dict(), old_student.state_dict()
     weights = made.state_dict()
     for name in weights.keys() & after.keys():
-        if after[name].shape != weights[name].shape:
-            raise CheckpointError(f"--carry: {name} is of shape {tuple(after[name].shape)}, not {tuple(weights[name].shape)}.")
         if name not in new:  # only flow maps have it
             weights[name] = after[name]
         elif name in before:
@@ -129,6 +134,7 @@ class DistillTask(LatentTask):
         carry: tuple[Path, Path] | None = None,
         matrix_rate: float = 0.01,
         other_rate: float = 5e-4,
+        first_alpha: float | None = None,
         last_alpha: float = 0.1,
         adversarial: float = 0.0,
         adversary_rate: float = 5e-4,
@@ -137,13 +143,18 @@ class DistillTask(LatentTask):
         Args:
             init: a student to start from, in place of the teacher's weights.
             carry: an old teacher and its student: what the student learnt is carried over to this teacher.
+            first_alpha: by default 1 for a fresh student, and near the last for one that is a flow map already.
             adversarial: the adversary's pull in units of the distillation's own, 0 for none.
         """
         super().__init__(material)
-        self.last_alpha, self.adversarial = last_alpha, adversarial
+        if first_alpha is None:
+            first_alpha = 1.0 if init is None and carry is None else min(1.0, 2.5 * last_alpha)
+        self.first_alpha, self.last_alpha, self.adversarial = first_alpha, last_alpha, adversarial
         self.teacher = teacher.to(self.accelerator.device).eval().requires_grad_(False)
         torch.manual_seed(self.config.seed)
         if carry is not None:
+            for old in carry:
+                check_trained_with(old, self.trained_with)
             student = carried(teacher, load_prior(FlowPrior, carry[0]), load_prior(FlowMapPrior, carry[1]))
         else:
             student = load_prior(FlowMapPrior, init) if init else FlowMapPrior.from_flow(teacher)
@@ -152,16 +163,19 @@ class DistillTask(LatentTask):
         self.prepare(student.requires_grad_(True), matrix_rate, other_rate)
         if adversarial > 0:
             eyes, settings = TeacherEyes(self.teacher), teacher.config
-            judge = LatentDiscriminator(settings.latent_channels, settings.latent_size, eyes.width)
-            optimizer = torch.optim.AdamW(judge.parameters(), lr=adversary_rate, betas=(0.5, 0.95), weight_decay=0.01)
-            self.wrapped_judge, optimizer = self.accelerator.prepare(judge, optimizer)
-            self.modules["discriminator"], self.optimizers["discriminator"] = judge, optimizer
-            self.adversary = LatentAdversary(eyes, judge)
+            network = LatentDiscriminator(settings.latent_channels, settings.latent_size, eyes.width)
+            optimizer = torch.optim.AdamW(network.parameters(), lr=adversary_rate, betas=(0.5, 0.95), weight_decay=0.01)
+            parallel, optimizer = self.accelerator.prepare(network, optimizer)
+            self.modules["discriminator"], self.optimizers["discriminator"] = network, optimizer
+            self.adversary = LatentAdversary(eyes, network, parallel)
 
     def _loss(
-        self, batch: LatentBatch, network: nn.Module, generator: torch.Generator, alpha: float, pull: float
+        self, batch: LatentBatch, network: nn.Module, generator: torch.Generator, alpha: float, weight: float
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Squared error of the average velocity relative to its target, a mean, and the adversary's pull."""
+        """Squared error of the average velocity relative to its target, a mean, and what the adversary logs.
+
+        With the adversary's `weight` above 0 the loss carries its gradient too, and nothing of its value.
+        """
         device = self.accelerator.device
         latents, text = batch.latents.to(device), batch.text.to(device)
         count = len(latents)
@@ -180,26 +194,33 @@ class DistillTask(LatentTask):
         size = target.pow(2).flatten(1).mean(1) + 0.1
         loss = (error.pow(2).flatten(1).mean(1) / size).mean()
         low, high = GUIDANCE_JUDGED
-        judged = (segments.r == 0) & (segments.t >= LEAST_TIME) & (segments.guidance >= low) & (segments.guidance <= high)
-        rows = judged.nonzero().flatten()
-        if not self.adversarial or len(rows) < 2:
+        if not self.adversarial:
             return loss, {}
-        drawn = (z - t4 * found.float())[rows].detach()
-        push, parts = self._play(latents[rows], drawn, text[rows], generator)
-        parts["distance"] = loss.detach()
-        if pull > 0:
-            # Gradients at the velocities: the adversary's is brought to the size of the distillation's own.
-            own = (2 * error / size[:, None, None, None] / error.numel()).detach()[rows]
-            loss = loss + (scaled_to(-t4[rows] * push, own, pull) * found[rows].float()).sum()
-        return loss, parts
+        judged = (segments.r == 0) & (segments.t >= LEAST_TIME) & (segments.guidance >= low) & (segments.guidance <= high)
+        # Two at least, whatever was drawn: a neighbour is needed, and every process has to take part.
+        rows = judged.float().topk(max(2, int(judged.sum()))).indices.sort().values
+        velocity = found[rows].float()
+        moves = velocity.detach(), z[rows], segments.t[rows]
+        push, parts = self._play(latents[rows], moves, text[rows], generator)
+        # Gradients at the velocities: the adversary's is brought to the size of the distillation's own, and to less while it can
+        # hardly tell drawings from drawn.
+        own = (2 * error / size[:, None, None, None] / error.numel()).detach()[rows]
+        weight *= float((parts["d_real"] - parts["d_fake"]).clamp(0, 1))
+        if weight > 0:
+            loss = loss + (scaled_to(push, own, weight) * (velocity - velocity.detach())).sum()
+        return loss, parts | {"pull": weight}
 
     def _play(
-        self, real: Tensor, fake: Tensor, text: TextFeatures, generator: torch.Generator
+        self, real: Tensor, moves: tuple[Tensor, Tensor, Tensor], text: TextFeatures, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """A step of the discriminator; -> what its verdict before that asks of the fakes, and its losses."""
+        """A step of the discriminator; -> what its verdict before that asks of the velocities, and its losses.
+
+        Args:
+            moves: velocities, the latents and the times from which they lead to drawings.
+        """
         glimpse = self.adversary.glimpse(real, generator)
         with self.accelerator.autocast():
-            push, seen_fake, g_game = self.adversary.push(fake, text, *glimpse)
+            push, seen_fake, g_game = self.adversary.push(*moves, text, *glimpse)
         with self.accelerator.autocast():
             seen, wrong = self.adversary.look(real, text, *glimpse)
             loss, parts = self.adversary.loss(seen, wrong, seen_fake, generator)
@@ -213,10 +234,10 @@ class DistillTask(LatentTask):
         accelerator, config = self.accelerator, self.config
         index = step * accelerator.num_processes + accelerator.process_index
         generator = step_generator(config.seed, step, accelerator.process_index)
-        alpha = alpha_at(progress, last=self.last_alpha)
+        alpha = alpha_at(progress, self.first_alpha, self.last_alpha)
         # The discriminator learns alone at first, then its part grows.
-        pull = self.adversarial * min(1.0, max(0.0, (progress - 0.1) / 0.1))
-        loss, parts = self._loss(self.source.batch(index, config.batch_size), self.wrapped, generator, alpha, pull)
+        weight = self.adversarial * min(1.0, max(0.0, (progress - 0.1) / 0.1))
+        loss, parts = self._loss(self.source.batch(index, config.batch_size), self.wrapped, generator, alpha, weight)
         return self.update(loss) | {"alpha": alpha} | parts
 
     @torch.no_grad()
@@ -243,6 +264,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--teacher", type=Path, default=Path("runs/prior/prior"), help="weights of stage 2")
     parser.add_argument("--matrix-rate", type=float, default=0.01, help="learning rate of Muon")
     parser.add_argument("--learning-rate", type=float, default=5e-4, help="learning rate of AdamW")
+    first = "share of a step that the teacher takes at first (default: 1, or 2.5 times the last for a student that is a flow map)"
+    parser.add_argument("--first-alpha", type=float, help=first)
     parser.add_argument("--last-alpha", type=float, default=0.1, help="share of a step that the teacher takes in the end")
     old = "a teacher before it was trained further, and its student: what that learnt is where this one starts"
     parser.add_argument("--carry", type=Path, nargs=2, metavar=("TEACHER", "STUDENT"), help=old)
@@ -253,8 +276,11 @@ def main(argv: list[str]) -> int:
         raise SettingError("--init and --carry both say where to start: give one of them.")
     if not 0 <= arguments.adversarial <= 10:
         raise SettingError("--adversarial must lie between 0 and 10.")
-    if not 0 < arguments.last_alpha <= 1:
-        raise SettingError("--last-alpha must lie above 0 and be at most 1.")
+    if arguments.adversarial and arguments.batch_size < 2:
+        raise SettingError("--adversarial wants a --batch-size of at least 2: a drawing with another's text is a part of it.")
+    for name in ("first_alpha", "last_alpha"):
+        if (value := getattr(arguments, name)) is not None and not 0 < value <= 1:
+            raise SettingError(f"--{name.replace('_', '-')} must lie above 0 and be at most 1.")
     if not (arguments.teacher / WEIGHTS).exists():
         raise CheckpointError(f"No flow prior at {arguments.teacher}: run `python -m train prior` first, or name --teacher.")
     teacher = load_prior(FlowPrior, arguments.teacher)
@@ -267,6 +293,7 @@ def main(argv: list[str]) -> int:
         adversary_rate=arguments.adversary_rate,
         matrix_rate=arguments.matrix_rate,
         other_rate=arguments.learning_rate,
+        first_alpha=arguments.first_alpha,
         last_alpha=arguments.last_alpha,
     )
     Loop(task, task.config, task.accelerator).fit()

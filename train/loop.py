@@ -210,7 +210,8 @@ class Loop:
             self.ema.shadow_params = [shadows[str(i)].to(self.accelerator.device) for i in range(len(shadows))]
         except (RuntimeError, ValueError, KeyError) as error:
             raise CheckpointError(
-                f"{path} belongs to another stage or to a network of another shape: use another --run-folder."
+                f"{path} belongs to another stage, to a network of another shape or to a run with other parts (an adversary): "
+                "resume with the run's own options, or use another --run-folder."
             ) from error
         self.ema.optimization_step = meta["ema_step"]
         self.step, self.seconds, self.samples_seen = meta["step"], meta["seconds"], meta["samples_seen"]

@@ -164,11 +164,12 @@ class LatentTask:
 
     def update(self, loss: Tensor) -> dict[str, Tensor | float]:
         """One step of both optimisers."""
-        for optimizer in self.optimizers.values():
+        own = [self.optimizers["muon"], self.optimizers["adamw"]]
+        for optimizer in own:
             optimizer.zero_grad(set_to_none=True)
         self.accelerator.backward(loss)
         norm = self.accelerator.clip_grad_norm_(self.prior.parameters(), self.config.clip)
-        for optimizer in self.optimizers.values():
+        for optimizer in own:
             optimizer.step()
         return {"loss": loss.detach(), "gradient_norm": norm}
 

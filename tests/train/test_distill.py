@@ -130,10 +130,11 @@ def test_a_run_goes_on_where_it_stopped(distilled):
     assert steps == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
+@pytest.mark.parametrize("option", ["--first-alpha", "--last-alpha"])
 @pytest.mark.parametrize("alpha", [0, -0.1, 1.5])
-def test_the_last_share_is_checked(distilled, tmp_path, alpha, capsys):
-    assert run(*distilled.common, "--run-folder", tmp_path / "run", "--steps", 2, "--last-alpha", alpha) == 1
-    assert "--last-alpha" in capsys.readouterr().err
+def test_the_teacher_s_shares_are_checked(distilled, tmp_path, option, alpha, capsys):
+    assert run(*distilled.common, "--run-folder", tmp_path / "run", "--steps", 2, option, alpha) == 1
+    assert option in capsys.readouterr().err
 
 
 def test_a_teacher_of_another_latent_space_is_refused(distilled, stages, store_folder, tmp_path, capsys):  # noqa: F811

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,6 +13,7 @@ from dalle.prior import FlowMapPrior, FlowPrior, with_refiner
 from tests.dalle.test_sampling import features
 from tests.train.test_distill import distilled  # noqa: F401  (a fixture)
 from tests.train.test_training import TINY, log_of, run, stages  # noqa: F401  (a fixture)
+from train.checkpoint import STATE_FILE, load_state
 from train.distill import carried
 from train.latent_adversary import SIDE, LatentAdversary, LatentDiscriminator, Seen, TeacherEyes, scaled_to
 from train.prior import load_prior
@@ -61,13 +64,17 @@ def test_the_eyes_see_the_latent_what_the_teacher_expects_and_its_states(adversa
 
 
 def test_the_push_is_the_slope_of_the_loss_and_leaves_no_gradients(adversary):
-    latents, t, noise = glimpse(4)
-    text = features(4, 5)
-    push, seen, loss = adversary.push(latents, text, t, noise)
+    velocity, t, noise = glimpse(4)
+    text, z, start = features(4, 5), torch.randn(4, 8, 16, 16), torch.tensor([1.0, 0.7, 0.5, 0.3])
+    push, seen, loss = adversary.push(velocity, z, start, text, t, noise)
+    drawn = z - start[:, None, None, None] * velocity
+    torch.testing.assert_close(seen.fields, adversary.eyes(drawn, text, t, noise).fields)
     assert not push.requires_grad and not seen.fields.requires_grad and not seen.states.requires_grad
     assert all(p.grad is None for p in (*adversary.discriminator.parameters(), *adversary.eyes.teacher.parameters()))
-    step = 1e-2 * push / push.norm()
-    after = adversary.push(latents + step, text, t, noise)[2]
+    # Against the push what is drawn looks more like a drawing.
+    step = -1e-2 * push / push.norm()
+    after = adversary.push(velocity + step, z, start, text, t, noise)[2]
+    assert after < loss
     assert float(after - loss) == pytest.approx(float((push * step).sum()), rel=0.1)
 
 
@@ -78,41 +85,57 @@ def test_the_discriminator_learns_fakes_and_wrong_texts(adversary):
     optimizer = torch.optim.AdamW(adversary.discriminator.parameters(), lr=3e-3)
     generator = torch.Generator().manual_seed(3)
     first = last = None
-    for _ in range(60):
+    for _ in range(120):
         seen_real, wrong = adversary.look(real, text, t, noise)
-        _, seen_fake, _ = adversary.push(fake, text, t, noise)
+        _, seen_fake, _ = adversary.push(-fake, torch.zeros_like(fake), torch.ones(16), text, t, noise)
         loss, parts = adversary.loss(seen_real, wrong, seen_fake, generator)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         first, last = first or parts, parts
-    assert last["d_game"] < 0.5 * first["d_game"]
-    assert last["d_real"] > last["d_fake"] + 1 and last["d_real"] > last["d_wrong"] + 1
+    assert last["d_game"] < 0.7 * first["d_game"]
+    assert last["d_real"] > last["d_fake"] + 0.5 and last["d_real"] > last["d_wrong"] + 0.5
 
 
 def test_wrong_texts_are_never_a_row_s_own(adversary):
     for count in (2, 3, 8):
         real, t, noise = glimpse(count)
         seen, wrong = adversary.look(real, features(count, 5), t, noise)
-        half = len(wrong.fields)
-        assert half == count // 2
-        torch.testing.assert_close(wrong.fields[:, :8], seen.fields[:half, :8])  # the same drawings at the same noise
-        assert ((wrong.states - seen.states[:half]).abs().flatten(1).max(1).values > 1e-3).all()
+        torch.testing.assert_close(wrong.fields[:, :8], seen.fields[:, :8])  # the same drawings at the same noise
+        assert ((wrong.states - seen.states).abs().flatten(1).max(1).values > 1e-3).all()
 
 
-def test_a_flat_discriminator_pays_nothing_for_its_slope(adversary):
+def test_half_of_the_glimpses_are_through_much_noise():
+    t, noise = LatentAdversary.glimpse(torch.zeros(400, 8, 16, 16), torch.Generator().manual_seed(0))
+    assert noise.shape == (400, 8, 16, 16) and float(t.min()) >= 0.02 and float(t.max()) <= 0.95
+    assert float((t > 0.5).float().mean()) == pytest.approx(0.5)
+
+
+def test_the_penalty_is_the_squared_slope(adversary):
     seen = Seen(torch.randn(4, 24, 16, 16), torch.randn(4, adversary.eyes.width, SIDE, SIDE))
-    torch.nn.init.zeros_(adversary.discriminator.head.weight)
-    loss, parts = adversary.loss(seen, seen, seen, torch.Generator().manual_seed(0))
-    assert parts["d_slope"] == 0 and loss == parts["d_game"]
+
+    class Plane(torch.nn.Module):
+        def forward(self, seen: Seen) -> torch.Tensor:
+            return 3 * seen.fields[:, :1, :SIDE, :SIDE] + 4 * seen.states[:, :1]
+
+    adversary.parallel = Plane()
+    many = Seen(seen.fields.repeat(100, 1, 1, 1), seen.states.repeat(100, 1, 1, 1))
+    loss, parts = adversary.loss(many, many, many, torch.Generator().manual_seed(0))
+    assert float(parts["d_slope"]) == pytest.approx(3**2 + 4**2, rel=0.05)
+    assert float(loss - parts["d_game"]) == pytest.approx(adversary.penalty * float(parts["d_slope"]), rel=1e-3)
 
 
-def test_a_push_is_brought_to_the_size_of_the_pull():
-    push, pull = torch.randn(3, 8), 5 * torch.randn(3, 8)
-    scaled = scaled_to(push, pull, 0.5)
-    assert float(scaled.norm() / pull.norm()) == pytest.approx(0.5)
+def test_a_push_is_brought_to_the_size_of_its_reference():
+    push, reference = torch.randn(3, 8), 5 * torch.randn(3, 8)
+    push = push / push.norm(dim=1, keepdim=True)
+    scaled = scaled_to(push, reference, 0.5)
+    assert float(scaled.norm() / reference.norm()) == pytest.approx(0.5)
     torch.testing.assert_close(scaled / scaled.norm(), push / push.norm())
-    assert not scaled_to(torch.zeros(3), pull, 1.0).any()
+    assert not scaled_to(torch.zeros(3, 8), reference, 1.0).any()
+    # One row does not take all of it.
+    push[0] *= 1000
+    norms = scaled_to(push, reference, 0.5).norm(dim=1)
+    assert float(norms[0] / norms.median()) == pytest.approx(2)
 
 
 def student_of(teacher: FlowPrior) -> FlowMapPrior:
@@ -147,8 +170,11 @@ def test_a_refiner_that_the_old_ones_had_not_is_the_new_teacher_s():
 
 
 def test_another_shape_can_not_be_carried():
-    with pytest.raises(CheckpointError, match="--carry"):
-        carried(flow(4, patch=4), flow(5, patch=2), student_of(flow(5, patch=2)))
+    for other in (flow(5, patch=2), FlowPrior(**TRUNK | {"depth": 3})):
+        wrong = ((other, student_of(other)), (flow(5), student_of(other)), (other, student_of(flow(5))))
+        for three in ((flow(4), *old) for old in wrong):
+            with pytest.raises(CheckpointError, match="--carry"):
+                carried(*three)
 
 
 @pytest.fixture(scope="module")
@@ -161,12 +187,23 @@ def played(distilled):  # noqa: F811
 
 def test_a_run_with_an_adversary_goes_on_with_the_same_discriminator(played, distilled):  # noqa: F811
     root = distilled.root
-    assert all("g_game" in row and row["d_slope"] >= 0 for row in log_of(root / "played") if "alpha" in row)
-    assert run(*played, "--run-folder", root / "played", "--steps", 6, "--resume") == 0
-    assert run(*played, "--run-folder", root / "unplayed", "--steps", 2) == 0
-    assert run(*played[:-2], "--run-folder", root / "unplayed", "--steps", 3, "--resume") == 0  # without it again
-    rows = [row for row in log_of(root / "unplayed") if "alpha" in row]
-    assert "g_game" in rows[1] and "g_game" not in rows[2]
+    shutil.copytree(root / "played", root / "on")
+    before, _ = load_state(root / "on" / STATE_FILE)
+    assert any(name.startswith("module/discriminator/") for name in before)
+    assert run(*played, "--run-folder", root / "on", "--steps", 4, "--resume") == 0  # nothing is left to do
+    after, _ = load_state(root / "on" / STATE_FILE)
+    assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+    assert run(*played, "--run-folder", root / "on", "--steps", 6, "--resume") == 0
+    after, _ = load_state(root / "on" / STATE_FILE)
+    names = [name for name in before if name.startswith(("module/discriminator/", "optimizer/discriminator/"))]
+    assert all(not torch.equal(before[name], after[name]) for name in names if name.endswith(("weight", "exp_avg", "step")))
+    assert all("g_game" in row for row in log_of(root / "on") if "alpha" in row)
+
+
+def test_a_run_without_an_adversary_does_not_get_one_later(distilled, played, capsys):  # noqa: F811
+    shutil.copytree(distilled.root / "run", distilled.root / "late")
+    assert run(*played, "--run-folder", distilled.root / "late", "--steps", 8, "--resume") == 1
+    assert "resume with the run's own options" in capsys.readouterr().err
 
 
 def test_the_adversary_waits_at_first_and_then_pulls(played, distilled):  # noqa: F811
@@ -189,8 +226,19 @@ def test_a_student_is_carried_by_the_command_line(distilled, stages, capsys):  #
     root = distilled.root
     old = ["--carry", stages / "flow" / "prior", root / "run" / "prior"]
     assert run(*distilled.common, *old, "--run-folder", root / "carried", "--steps", 1) == 0
+    assert [row["alpha"] for row in log_of(root / "carried") if "alpha" in row] == [0.25]  # it is a flow map already
+    student, found = (load_prior(FlowMapPrior, root / name / "prior").state_dict() for name in ("run", "carried"))
+    fresh = load_prior(FlowPrior, stages / "flow" / "prior").state_dict()
+
+    def distance(to: dict[str, torch.Tensor]) -> float:
+        return sum(float((found[name] - to[name]).pow(2).sum()) for name in fresh)
+
+    assert distance(student) < distance(fresh)
     assert run(*distilled.common, *old, "--init", root / "run" / "prior", "--run-folder", root / "both", "--steps", 1) == 1
     assert "--carry" in capsys.readouterr().err
     for value in (-1, 11, "nan"):
         assert run(*distilled.common, "--adversarial", value, "--run-folder", root / "far", "--steps", 1) == 1
         assert "--adversarial" in capsys.readouterr().err
+    given = [*distilled.common[:-1], distilled.common[-1], "--batch-size", 1, "--adversarial", 1]
+    assert run(*given, "--run-folder", root / "one", "--steps", 1) == 1
+    assert "at least 2" in capsys.readouterr().err
