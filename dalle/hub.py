@@ -119,7 +119,7 @@ def check_names(path: Path, network: nn.Module) -> None:
 
 def check_version(folder: Path, version: object) -> None:
     """Raises CheckpointError where this program does not read a layout of that version."""
-    if version not in READABLE_VERSIONS:
+    if type(version) is not int or version not in READABLE_VERSIONS:  # True and 2.0 would be equal to 1 and 2
         known = " and ".join(map(str, READABLE_VERSIONS))
         raise CheckpointError(f"{folder} has checkpoint layout {version}, this program reads {known}: update the older of the two.")
 

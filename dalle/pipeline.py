@@ -146,6 +146,7 @@ class DallePipeline(DiffusionPipeline):
 
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
         """Writes networks, configs, the hashes of the weights, and the judge; the text encoder stays where it came from."""
+        self.register_to_config(schema_version=SCHEMA_VERSION)  # whatever it was read from
         if self.judge is not None:  # first, so that it is there when the folder goes to the Hub
             self.judge.save(Path(save_directory) / "judge")
         encoder = {"text_encoder": self.text_encoder, "tokenizer": self.tokenizer}

@@ -13,6 +13,7 @@ from dalle.config import (
     DEFAULT_GUIDANCE,
     DEFAULT_PATH_STEPS,
     MAX_PROMPT_TOKENS,
+    SCHEMA_VERSION,
     Cancelled,
     CheckpointError,
     NotReadyError,
@@ -221,6 +222,8 @@ def edit_index(**changes):
         (edit_index(schema_version=99), "99, this program reads 1 and 2"),
         (edit_index(schema_version="2"), "update the older"),
         (edit_index(schema_version=None), "update the older"),
+        (edit_index(schema_version=True), "update the older"),
+        (edit_index(schema_version=2.0), "update the older"),
     ],
 )
 def test_a_broken_checkpoint_says_what_is_wrong(tiny_checkpoint, tmp_path, change, says):
@@ -549,6 +552,12 @@ def test_steps_by_default_are_those_the_prior_was_made_for(tiny_pipeline, tmp_pa
     flow_map.set_progress_bar_config(disable=True)
     flow_map("a cat", callback_on_step_end=lambda p, step, t, k: seen.append(step))
     assert seen == [0, 1]
+
+
+def test_a_folder_of_the_layout_before_is_read_and_saved_as_todays(tiny_checkpoint, tmp_path):
+    folder = broken(tiny_checkpoint, tmp_path, edit_index(schema_version=1))
+    DallePipeline.from_pretrained(folder).save_pretrained(tmp_path / "again")
+    assert json.loads((tmp_path / "again" / "model_index.json").read_text())["schema_version"] == SCHEMA_VERSION
 
 
 def test_weights_that_do_not_fit_their_config_are_refused(tiny_pipeline, tmp_path):
