@@ -61,7 +61,8 @@ def model_speed(model: str, runs: int) -> list[Result]:
     """What the model itself needs, through the engine that the page uses."""
     import torch
 
-    from dalle.engine import Engine, GenerateRequest, InterpolateRequest
+    from dalle.engine import Engine
+    from dalle.requests import GenerateRequest, InterpolateRequest
 
     engine = Engine(model, "cpu")
     engine.load()

@@ -36,6 +36,7 @@ from dalle.config import (
     MAX_STEPS,
     MIN_TRUNCATION,
     STYLES,
+    VARIATION_STRENGTH,
     DalleError,
     NotReadyError,
     PromptError,
@@ -43,10 +44,11 @@ from dalle.config import (
     SettingError,
     StorageError,
 )
-from dalle.engine import (
+from dalle.engine import Engine
+from dalle.images import MAX_FPS, read_png_metadata, save_png, save_webp, slug, storage_error
+from dalle.requests import (
     DEFAULT_FRAMES,
     DEFAULT_NUM_IMAGES,
-    Engine,
     Frame,
     GenerateRequest,
     InterpolateRequest,
@@ -54,9 +56,10 @@ from dalle.engine import (
     Picture,
     StepProgress,
     picture_metadata,
+    request_of,
+    variation,
     with_seeds,
 )
-from dalle.images import MAX_FPS, save_png, save_webp, slug, storage_error
 
 EngineFactory = Callable[[str, str], Engine]
 
@@ -103,7 +106,21 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     generate = commands.add_parser("generate", help="draw pictures of a prompt", description="Draw pictures of a prompt.")
-    generate.add_argument("prompt", help='what to draw, in English: "a red apple"')
+    generate.add_argument("prompt", nargs="?", help='what to draw, in English: "a red apple"')
+    generate.add_argument(
+        "--like",
+        type=Path,
+        metavar="PNG",
+        help="draw variations of a picture that was saved here, instead of a prompt: its own settings hold, but for --num-images",
+    )
+    generate.add_argument(
+        "--strength",
+        type=float,
+        default=VARIATION_STRENGTH,
+        metavar="X",
+        help="with --like: how far to go from it, 0 (the same picture) to 1 (another one; default: %(default)s)",
+    )
+    generate.add_argument("--negative", metavar="TEXT", help="what shall not be in the pictures")
     generate.add_argument(
         "--num-images",
         type=int,
@@ -210,17 +227,7 @@ def _add_common_options(parser: argparse.ArgumentParser, json_help: str) -> None
 
 def run_generate(arguments: argparse.Namespace, engine_factory: EngineFactory) -> None:
     check_writable(arguments.out)
-    request = GenerateRequest(
-        prompt=arguments.prompt,
-        num_images=arguments.num_images,
-        seed=arguments.seed,
-        num_inference_steps=arguments.steps,
-        guidance_scale=arguments.guidance,
-        style=arguments.style,
-        strict=arguments.strict,
-        candidates=arguments.best_of,
-        truncation=arguments.truncation,
-    )
+    request = _generate_request(arguments)
     engine = _load(engine_factory, arguments)
     items = engine.generate(request)
     if not arguments.json:
@@ -238,6 +245,27 @@ def run_generate(arguments: argparse.Namespace, engine_factory: EngineFactory) -
             else:
                 score = "" if item.score is None else f", score {item.score:.2f}"
                 _print_line(f"{path}  (seed {item.seed}, {item.seconds:.2f} s{score})")
+
+
+def _generate_request(arguments: argparse.Namespace) -> GenerateRequest:
+    if (arguments.prompt is None) == (arguments.like is None):
+        raise SettingError("Give either a prompt or a picture with --like.")
+    if arguments.like is not None:
+        request = variation(request_of(read_png_metadata(arguments.like)), arguments.strength, arguments.num_images)
+        seed = request.seed if arguments.seed is None else arguments.seed
+        return dataclasses.replace(request, seed=seed, candidates=arguments.best_of)
+    return GenerateRequest(
+        prompt=arguments.prompt,
+        num_images=arguments.num_images,
+        seed=arguments.seed,
+        num_inference_steps=arguments.steps,
+        guidance_scale=arguments.guidance,
+        style=arguments.style,
+        strict=arguments.strict,
+        candidates=arguments.best_of,
+        truncation=arguments.truncation,
+        negative_prompt=arguments.negative,
+    )
 
 
 def run_interpolate(arguments: argparse.Namespace, engine_factory: EngineFactory) -> None:

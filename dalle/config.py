@@ -21,7 +21,7 @@ captions has about so many."""
 MAX_PROMPT_TOKENS = 48
 """Word pieces a prompt may have, the two special ones of the encoder included."""
 MAX_PROMPT_CHARACTERS = 400
-MAX_IMAGES = 9
+MAX_IMAGES = 16
 MAX_STEPS = 100
 MAX_GUIDANCE = 10.0
 MAX_SEED = 2**32 - 1
@@ -44,6 +44,12 @@ STEPS = {
 """Class of a prior -> its default steps, for a picture and for a frame of a path."""
 DEFAULT_GUIDANCE = 2.5
 """By `python -m train tune` more of it fits the words no better and is further from drawings; less leaves specks, to the eye."""
+NEGATIVE_WEIGHT = 2.5
+"""How strongly a flow map leaves what a negative prompt would draw. At 1 a red heart stays red, at 2.5 it turns green (by eye)."""
+MAX_NOISES = 16
+"""Seeds that the noise of one picture may be mixed of: a variation adds one."""
+VARIATION_STRENGTH = 0.25
+"""How far a variation goes on the way to another picture, 0 to 1."""
 MAX_CANDIDATES = 32
 """Pictures that may be drawn for the ranker to choose the best of."""
 MIN_TRUNCATION = 0.1

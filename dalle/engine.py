@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import random
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -30,6 +29,22 @@ from dalle.config import (
     RefusedError,
     SettingError,
 )
+from dalle.requests import (
+    Frame,
+    GenerateRequest,
+    InterpolateRequest,
+    Match,
+    MixRequest,
+    Picture,
+    StepProgress,
+    checked_share,
+    checked_weight,
+    noise_recipe,
+    path_metadata,
+    seed_or_random,
+    whole_number,
+    with_seeds,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,106 +56,8 @@ if TYPE_CHECKING:
     from dalle.ranking import Ranker
     from dalle.text import TextFeatures
 
-DEFAULT_NUM_IMAGES = 4
-DEFAULT_FRAMES = 33
 BATCH = 8
 """Pictures that are drawn together where many are wanted: a step of so many takes the model for a few hundredths of a second."""
-
-
-@dataclass(frozen=True)
-class GenerateRequest:
-    """Picture i of a request has seed (seed + i) mod 2^32, so that each can be made again alone.
-
-    With `candidates`, at least `num_images`, so many are drawn, and those come back, best first, that the ranker likes best.
-    """
-
-    prompt: str
-    num_images: int = DEFAULT_NUM_IMAGES
-    seed: int | None = None
-    num_inference_steps: int | None = None
-    guidance_scale: float | None = None
-    style: str | None = None
-    strict: bool = False
-    candidates: int | None = None
-    truncation: float = 1.0
-
-
-@dataclass(frozen=True)
-class InterpolateRequest:
-    """A path from (prompt_a, seed_a) to (prompt_b, seed_b) in `frames` pictures.
-
-    Their pacing is "even", so that each differs as much from the next, or "raw": even steps of the mixture.
-    """
-
-    prompt_a: str
-    prompt_b: str
-    seed_a: int | None = None
-    seed_b: int | None = None
-    frames: int = DEFAULT_FRAMES
-    num_inference_steps: int | None = None
-    guidance_scale: float | None = None
-    style: str | None = None
-    pacing: str = "even"
-    truncation: float = 1.0
-
-
-@dataclass(frozen=True)
-class MixRequest:
-    """One picture of up to four prompts, each with its weight and its seed; weights are at least 0 and not all 0."""
-
-    prompts: Sequence[str]
-    weights: Sequence[float] | None = None
-    seeds: Sequence[int] | None = None
-    num_inference_steps: int | None = None
-    guidance_scale: float | None = None
-    style: str | None = None
-    truncation: float = 1.0
-
-
-@dataclass(frozen=True)
-class StepProgress:
-    """Picture `index` (from 0) has done `step` of `steps`.
-
-    With `candidates` above 0, it is the first of `together` candidates that are drawn at once, of so many in all.
-    """
-
-    index: int
-    step: int
-    steps: int
-    candidates: int = 0
-    together: int = 1
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A finished picture and everything needed to make it again; `score` is the ranker's, 0 to 1, where there is one."""
-
-    image: Image.Image
-    index: int
-    prompt: str
-    seed: int
-    seconds: float
-    score: float | None = None
-    settings: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Frame:
-    """The `order`-th frame drawn; it stands at `index` of `total`, and the second prompt weighs `position` in it, 0..1."""
-
-    order: int
-    index: int
-    position: float
-    image: Image.Image
-    total: int
-
-
-@dataclass(frozen=True)
-class Match:
-    """A picture found: its place among those that were searched, and how well it fits the text, 0 to 1."""
-
-    index: int
-    score: float
 
 
 @dataclass(frozen=True)
@@ -149,26 +66,6 @@ class EngineStatus:
     message: str
     device: str
     model: str
-
-
-def whole_number(value: object, name: str, low: int, high: int) -> int:
-    """`value` as an int between low and high, or SettingError with the range."""
-    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
-    if isinstance(value, bool) or not whole:
-        raise SettingError(f"{name} must be a whole number between {low} and {high}.")
-    if not low <= value <= high:
-        told = f", not {int(value)}" if abs(value) < 1e18 else ""
-        raise SettingError(f"{name} must lie between {low} and {high}{told}.")
-    return int(value)
-
-
-def seed_or_random(seed: int | None) -> int:
-    return random.SystemRandom().randint(0, MAX_SEED) if seed is None else whole_number(seed, "The seed", 0, MAX_SEED)
-
-
-def with_seeds(request: InterpolateRequest) -> InterpolateRequest:
-    """The same path with its seeds drawn where it has none, so that they can be told and the path made again."""
-    return replace(request, seed_a=seed_or_random(request.seed_a), seed_b=seed_or_random(request.seed_b))
 
 
 class Engine:
@@ -318,6 +215,17 @@ class Engine:
             text = pipeline.encode_prompt(clean)
         return pipeline.judge.score(clean, text.pooled[0].float().cpu().numpy())
 
+    def surprise(self, seed: int | None = None) -> str:
+        """A prompt from what this model was taught: one of the captions that its judge knows, chosen at random.
+
+        Raises:
+            NotReadyError: no model yet, or it has no judge.
+        """
+        pipeline = self.wait(0)
+        if pipeline.judge is None:
+            raise NotReadyError(f"{self.model} has no list of what it knows: write a prompt yourself.")
+        return random.Random(seed_or_random(seed)).choice(pipeline.judge.captions)
+
     def _settings(
         self, steps: int | None, guidance: float | None, truncation: float = 1.0, path: bool = False
     ) -> tuple[int, float]:
@@ -347,11 +255,17 @@ class Engine:
         }
 
     def _draw(
-        self, noise: Tensor, text: TextFeatures, steps: int, guidance: float, cancel: threading.Event | None
+        self,
+        noise: Tensor,
+        text: TextFeatures,
+        steps: int,
+        guidance: float,
+        cancel: threading.Event | None,
+        negative: TextFeatures | None = None,
     ) -> Iterator[Tensor]:
         """Latent estimates step by step; each step takes the model for itself, so that nobody waits for more than one."""
         pipeline = self.wait(0)
-        trajectory = pipeline.trajectory(noise, text, steps, guidance)
+        trajectory = pipeline.trajectory(noise, text, steps, guidance, negative)
         while True:
             if cancel is not None and cancel.is_set():
                 trajectory.close()
@@ -425,9 +339,7 @@ class Engine:
             scores = ranker.score((known @ text).to(ranker.device)).tolist()
         return [Match(index, scores[index]) for index in best_first(scores)[:limit]]
 
-    def generate(
-        self, request: GenerateRequest, cancel: threading.Event | None = None
-    ) -> Iterator[StepProgress | Picture]:
+    def generate(self, request: GenerateRequest, cancel: threading.Event | None = None) -> Iterator[StepProgress | Picture]:
         """Draws pictures one by one, or the best of several candidates. The request is checked before this returns.
 
         Raises:
@@ -444,27 +356,49 @@ class Engine:
             raise SettingError(f"{self.model} has no ranker to choose among candidates: draw without, or choose another model.")
         steps, guidance = self._settings(request.num_inference_steps, request.guidance_scale, request.truncation)
         seed = seed_or_random(request.seed)
+        base = None if request.variation_of is None else noise_recipe(request.variation_of)
+        strength = checked_share(request.variation_strength, "The strength of a variation")
         with self._turn:
             text = pipeline.encode_prompt(request.prompt, request.style)
+        negative = self._negative(request.negative_prompt)
         if request.strict:
             judgement = self.judge(request.prompt, request.style)
             if judgement.refused:
                 raise RefusedError(f"Not drawn, since strict mode is on: {judgement.reason}", judgement)
         wish = Drawing(request.prompt, text, steps, guidance, request.truncation, request.style)
+        if negative is not None:
+            wish = replace(wish, negative=negative, negative_prompt=request.negative_prompt)
+        if base is not None:
+            wish = replace(wish, variation_of=base, variation_strength=strength)
         if candidates:
             return self._best(wish, count, candidates, seed, cancel)
         return self._generate(wish, count, seed, cancel)
 
+    def _negative(self, prompt: str | None) -> TextFeatures | None:
+        """Features of what shall not be drawn; an empty text is none."""
+        if prompt is None or (isinstance(prompt, str) and not prompt.strip()):
+            return None
+        pipeline = self.wait(0)
+        if pipeline.prior.kind == "gaussian":
+            raise SettingError(f"{self.model} draws without guidance, so a negative prompt can't act: leave it empty.")
+        with self._turn:
+            try:
+                return pipeline.encode_prompt(prompt)
+            except PromptError as error:
+                raise PromptError(f"The negative prompt: {error}") from error
+
     def _generate(
         self, wish: Drawing, count: int, seed: int, cancel: threading.Event | None
     ) -> Iterator[StepProgress | Picture]:
+        from dalle.images import to_pil
+
         for index in range(count):
             began = time.perf_counter()
             own_seed = (seed + index) % (MAX_SEED + 1)
-            noise = self._noise([own_seed], wish.truncation)
+            noise = self._noise_for(wish, [own_seed])
             clean = noise
-            for step, clean in enumerate(self._draw(noise, wish.text, wish.steps, wish.guidance, cancel), 1):  # noqa: B007
-                yield StepProgress(index, step, wish.steps)
+            for step, clean in enumerate(self._draw(noise, wish.text, wish.steps, wish.guidance, cancel, wish.negative), 1):
+                yield StepProgress(index, step, wish.steps, preview=lambda latents=clean: to_pil(self._decode(latents))[0])
             yield self._finished_picture(wish, clean, index, own_seed, began)
 
     def _best(
@@ -477,9 +411,10 @@ class Engine:
         for first in range(0, candidates, BATCH):
             began = time.perf_counter()
             seeds = [(seed + index) % (MAX_SEED + 1) for index in range(first, min(first + BATCH, candidates))]
-            noise = self._noise(seeds, wish.truncation)
+            noise = self._noise_for(wish, seeds)
             clean = noise
-            drawing = self._draw(noise, wish.text.repeat(len(seeds)), wish.steps, wish.guidance, cancel)
+            negative = None if wish.negative is None else wish.negative.repeat(len(seeds))
+            drawing = self._draw(noise, wish.text.repeat(len(seeds)), wish.steps, wish.guidance, cancel, negative)
             for step, clean in enumerate(drawing, 1):  # noqa: B007
                 yield StepProgress(first, step, wish.steps, candidates, len(seeds))
             share = (time.perf_counter() - began) / len(seeds)
@@ -498,6 +433,23 @@ class Engine:
 
         return truncate(draw_noise([torch.Generator().manual_seed(seed) for seed in seeds]), truncation)
 
+    def _noise_for(self, wish: Drawing, seeds: Sequence[int]) -> Tensor:
+        """The noise of a request's pictures with these seeds, (N, C, S, S)."""
+        import torch
+
+        from dalle.interpolation import varied
+
+        if wish.variation_of is None:
+            return self._noise(seeds, wish.truncation)
+        recipes = [varied(wish.variation_of, seed, wish.variation_strength) for seed in seeds]
+        return torch.cat([self._mixed(recipe, wish.truncation) for recipe in recipes])
+
+    def _mixed(self, recipe: Sequence[tuple[int, float]], truncation: float) -> Tensor:
+        """The noise of a recipe, (1, C, S, S)."""
+        from dalle.interpolation import mix_noise
+
+        return mix_noise([self._noise([seed], truncation) for seed, _ in recipe], [weight for _, weight in recipe])
+
     def _finished_picture(
         self,
         wish: Drawing,
@@ -515,6 +467,10 @@ class Engine:
         if self.wait(0).ranker is not None:
             score = sum(share * self._score(pixels, text) for text, share in parts or [(wish.text, 1.0)])
         settings = self._record(wish.steps, wish.guidance, wish.style, wish.truncation) | {"seed": seed}
+        if wish.negative_prompt is not None:
+            settings["negative_prompt"] = wish.negative_prompt
+        if wish.variation_of is not None:
+            settings |= {"variation_of": wish.variation_of, "variation_strength": wish.variation_strength}
         return Picture(to_pil(pixels)[0], index, wish.prompt, seed, time.perf_counter() - began, score, settings)
 
     def interpolate(self, request: InterpolateRequest, cancel: threading.Event | None = None) -> Iterator[Frame]:
@@ -608,17 +564,14 @@ class Engine:
         seeds = [None] * len(prompts) if request.seeds is None else list(request.seeds)
         if not len(weights) == len(seeds) == len(prompts):
             raise SettingError(f"{len(prompts)} prompts need as many weights and seeds.")
-        for weight in weights:
-            if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= 1e6:
-                raise SettingError(f"A weight must be a number of at least 0, not {weight!r}.")
-        total = float(sum(weights))
+        total = sum(checked_weight(value, "A weight") for value in weights)
         if not total > 0:
             raise SettingError("Give at least one prompt a weight above 0.")
         seeds = [seed_or_random(seed) for seed in seeds]
         steps, guidance = self._settings(request.num_inference_steps, request.guidance_scale, request.truncation)
         names = [("first", "second", "third", "fourth")[place] for place in range(len(prompts))]
         texts = self._encode_all(prompts, request.style, names)
-        shares = [weight / total for weight in weights]
+        shares = [value / total for value in weights]
         text = mix_text(texts, shares)
         noise = mix_noise([self._noise([seed], request.truncation) for seed in seeds], shares)
         *_, latents = self._draw(noise, text, steps, guidance, cancel)
@@ -637,30 +590,7 @@ class Drawing:
     guidance: float
     truncation: float
     style: str | None
-
-
-def picture_metadata(picture: Picture) -> dict[str, str]:
-    """The text that goes into a picture's file, so that it can be made again."""
-    return {
-        "prompt": picture.prompt,
-        "seed": str(picture.seed),
-        "model": str(picture.settings.get("model", "")),
-        "settings": settings_text(picture.settings),
-    }
-
-
-def path_metadata(request: InterpolateRequest, settings: dict[str, Any]) -> dict[str, str]:
-    """The same for a path."""
-    return {
-        "prompt_a": request.prompt_a,
-        "prompt_b": request.prompt_b,
-        "seed_a": str(request.seed_a),
-        "seed_b": str(request.seed_b),
-        "model": str(settings.get("model", "")),
-        "settings": settings_text(settings),
-    }
-
-
-def settings_text(settings: dict[str, Any]) -> str:
-    """Settings as the JSON that goes into a picture's metadata."""
-    return json.dumps(settings, ensure_ascii=False, sort_keys=True)
+    negative: TextFeatures | None = None
+    negative_prompt: str | None = None
+    variation_of: list[tuple[int, float]] | None = None
+    variation_strength: float = 0.0

@@ -6,6 +6,7 @@ beside its final name and then renamed, so that a name either holds a whole file
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import errno
 import io
@@ -365,6 +366,13 @@ def save_webp(
         xmp=_xmp({key: str(value) for key, value in (metadata or {}).items()}).encode(),
     )
     return write_whole(path, buffer.getvalue(), overwrite=overwrite)
+
+
+def data_uri(image: Image.Image) -> str:
+    """A small, lossy WebP of the picture as a `data:` address, with its transparency: 3 to 6 KB for 256 px."""
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=85, method=0)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _xml_safe(text: str) -> str:

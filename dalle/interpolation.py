@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dalle.config import MAX_NOISES
 from dalle.text import TextFeatures
 
 
@@ -42,6 +44,22 @@ def mix_noise(noises: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     correlation = torch.where(correlation.abs() < 0.2, torch.eye(len(noises)).to(correlation), correlation)
     scale = (w @ correlation @ w).clamp(min=1e-8).sqrt()
     return ((w @ stacked) / scale).view_as(noises[0])
+
+
+def varied(base: Sequence[tuple[int, float]], seed: int, strength: float) -> list[tuple[int, float]]:
+    """The recipe of a noise some way from that of `base` to that of `seed`, along the arc between them.
+
+    Args:
+        base: a recipe, that is pairs of seed and weight, as `mix_noise` mixes them.
+        strength: 0 is the noise of `base`, 1 that of `seed`.
+
+    Where a recipe becomes longer than `MAX_NOISES`, what weighs least in `base` is left out.
+    """
+    kept = sorted(sorted(range(len(base)), key=lambda place: -abs(base[place][1]))[: MAX_NOISES - 1])
+    length = math.sqrt(sum(base[place][1] ** 2 for place in kept))
+    angle = strength * math.pi / 2
+    recipe = [(base[place][0], math.cos(angle) * base[place][1] / length) for place in kept] if strength < 1 else []
+    return [*recipe, (seed, math.sin(angle))] if strength > 0 else recipe
 
 
 def mix_text(texts: Sequence[TextFeatures], weights: Sequence[float]) -> TextFeatures:

@@ -181,10 +181,18 @@ class DallePipeline(DiffusionPipeline):
 
     @torch.inference_mode()
     def trajectory(
-        self, noise: Tensor, text: TextFeatures, num_inference_steps: int, guidance_scale: float
+        self,
+        noise: Tensor,
+        text: TextFeatures,
+        num_inference_steps: int,
+        guidance_scale: float,
+        negative: TextFeatures | None = None,
     ) -> Iterator[Tensor]:
-        """Yields the estimate of the clean latent (B, C, S, S) after each step; the last is the sample."""
-        yield from self.prior.trajectory(noise.to(self.device), text, num_inference_steps, guidance_scale)
+        """Yields the estimate of the clean latent (B, C, S, S) after each step; the last is the sample.
+
+        `negative` is what shall not be drawn, with as many rows as `text`.
+        """
+        yield from self.prior.trajectory(noise.to(self.device), text, num_inference_steps, guidance_scale, negative)
 
     @torch.inference_mode()
     def decode_latents(self, latents: Tensor) -> Tensor:
@@ -195,6 +203,7 @@ class DallePipeline(DiffusionPipeline):
         self,
         prompt: str | Sequence[str],
         *,
+        negative_prompt: str | Sequence[str] | None = None,
         num_images_per_prompt: int = 1,
         num_inference_steps: int | None = None,
         guidance_scale: float = DEFAULT_GUIDANCE,
@@ -210,6 +219,7 @@ class DallePipeline(DiffusionPipeline):
 
         Args:
             prompt: one or several descriptions, in English.
+            negative_prompt: what shall not be in the pictures: one for all, or one a prompt.
             num_images_per_prompt: pictures for each of them.
             num_inference_steps: 1 to 100; if not given, what the prior was made for: 2 for a flow map, 16 for a flow. The Gaussian
                 prior always takes one.
@@ -235,6 +245,12 @@ class DallePipeline(DiffusionPipeline):
             raise SettingError(f"Unknown output_type {output_type!r}: choose pil, np, pt or latent.")
         text = self.encode_prompt(prompt, style).repeat(num_images_per_prompt)
         count = len(text)
+        negative = None
+        if negative_prompt is not None:
+            negative = self.encode_prompt(negative_prompt)
+            if len(negative) not in (1, count // num_images_per_prompt):
+                raise SettingError(f"{len(negative)} negative prompts: give one, or one a prompt.")
+            negative = negative.repeat(count // len(negative))
         if latents is None:
             if generator is None or isinstance(generator, torch.Generator):
                 generators: list[torch.Generator | None] = [generator] * count
@@ -251,7 +267,7 @@ class DallePipeline(DiffusionPipeline):
         steps = 1 if self.prior.kind == "gaussian" else num_inference_steps
         ends = times(steps)[1:]
         with self.progress_bar(total=steps) as bar:
-            for step, clean in enumerate(self.trajectory(latents, text, num_inference_steps, guidance_scale)):
+            for step, clean in enumerate(self.trajectory(latents, text, num_inference_steps, guidance_scale, negative)):
                 bar.update()
                 if callback_on_step_end is not None:
                     callback_on_step_end(self, step, ends[step], {"latents": clean})

@@ -22,10 +22,12 @@ from dalle.config import (
     LATENT_SIZE,
     MAX_GUIDANCE,
     MAX_PROMPT_TOKENS,
+    NEGATIVE_WEIGHT,
     NULL_TOKENS,
     STEPS,
     TEXT_DIM,
     PriorConfig,
+    SettingError,
 )
 from dalle.sampling import euler_steps, guided
 from dalle.text import TextFeatures
@@ -289,10 +291,15 @@ class FlowPrior(ModelMixin, ConfigMixin):
         return self.trunk(z, t, text, drop)
 
     def trajectory(
-        self, noise: Tensor, text: TextFeatures, num_inference_steps: int, guidance_scale: float
+        self,
+        noise: Tensor,
+        text: TextFeatures,
+        num_inference_steps: int,
+        guidance_scale: float,
+        negative: TextFeatures | None = None,
     ) -> Iterator[Tensor]:
-        """Yields the estimate of the clean latent after each step; the last one is the sample."""
-        return euler_steps(guided(self, text, guidance_scale), noise, num_inference_steps)
+        """Yields the estimate of the clean latent after each step; the last one is the sample. `negative` is what to leave."""
+        return euler_steps(guided(self, text, guidance_scale, negative), noise, num_inference_steps)
 
 
 class FlowMapPrior(ModelMixin, ConfigMixin):
@@ -338,12 +345,28 @@ class FlowMapPrior(ModelMixin, ConfigMixin):
         return self.trunk(z, t, text, r=r, guidance=guidance)
 
     def trajectory(
-        self, noise: Tensor, text: TextFeatures, num_inference_steps: int, guidance_scale: float
+        self,
+        noise: Tensor,
+        text: TextFeatures,
+        num_inference_steps: int,
+        guidance_scale: float,
+        negative: TextFeatures | None = None,
     ) -> Iterator[Tensor]:
-        """Yields an estimate of the clean latent after each step; the last one is the sample."""
+        """Yields an estimate of the clean latent after each step; the last one is the sample.
+
+        With `negative` a step is three evaluations in one batch. The map has its guidance inside, against no text, so what the
+        negative text would draw is taken away on top of that, both without guidance: u(text, w) + NEGATIVE_WEIGHT (u(text, 1) -
+        u(negative, 1)).
+        """
 
         def velocity(z: Tensor, t: float, r: float) -> Tensor:
-            return self(z, *(z.new_full((len(z),), value) for value in (t, r)), text, z.new_full((len(z),), guidance_scale))
+            if negative is None:
+                return self(z, *(z.new_full((len(z),), value) for value in (t, r)), text, z.new_full((len(z),), guidance_scale))
+            rows = z.repeat(3, 1, 1, 1)
+            weights = rows.new_tensor([guidance_scale, 1.0, 1.0]).repeat_interleave(len(z))
+            moments = (rows.new_full((len(rows),), value) for value in (t, r))
+            full, wanted, unwanted = self(rows, *moments, TextFeatures.stack([text, text, negative]), weights).chunk(3)
+            return full + NEGATIVE_WEIGHT * (wanted - unwanted)
 
         return euler_steps(velocity, noise, num_inference_steps)
 
@@ -383,9 +406,20 @@ class GaussianPrior(ModelMixin, ConfigMixin):
         return mean, logvar.clamp(-10, 4)
 
     def trajectory(
-        self, noise: Tensor, text: TextFeatures, num_inference_steps: int = 1, guidance_scale: float = 1.0
+        self,
+        noise: Tensor,
+        text: TextFeatures,
+        num_inference_steps: int = 1,
+        guidance_scale: float = 1.0,
+        negative: TextFeatures | None = None,
     ) -> Iterator[Tensor]:
-        """Yields once: mean + std * noise. Steps and guidance do not apply."""
+        """Yields once: mean + std * noise. Steps and guidance do not apply, nor can it be guided away from anything.
+
+        Raises:
+            SettingError: a negative text was given.
+        """
+        if negative is not None:
+            raise SettingError("This model draws without guidance, so a negative prompt can't act: leave it empty.")
         mean, logvar = self(text)
         yield mean + (0.5 * logvar).exp() * noise.to(mean)
 

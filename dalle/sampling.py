@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dalle.config import LATENT_CHANNELS, LATENT_SIZE
+from dalle.text import TextFeatures
 
 GUIDANCE_INTERVAL = 1.0
 """Guidance acts for t at most this (limited interval, Kynkäänniemi et al. 2024, arXiv:2404.07724). A young prior needs it from
@@ -21,12 +22,21 @@ Velocity = Callable[[Tensor, float, float], Tensor]
 """(z at time t, t, time r where the step ends) -> how fast z moves there; a flow's velocity at t does not depend on r."""
 
 
-def guided(network: Callable[..., Tensor], text: object, guidance_scale: float) -> Velocity:
-    """Classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598): v = v_u + w (v_c - v_u); w = 1 costs one evaluation."""
+def guided(
+    network: Callable[..., Tensor], text: TextFeatures, guidance_scale: float, negative: TextFeatures | None = None
+) -> Velocity:
+    """Classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598): v = v_u + w (v_c - v_u); w = 1 costs one evaluation.
+
+    A negative text, of as many rows as the text, takes the place of no text.
+    """
 
     def velocity(z: Tensor, t: float, r: float) -> Tensor:
         if guidance_scale == 1.0 or t > GUIDANCE_INTERVAL:
             return network(z, z.new_full((len(z),), t), text)
+        if negative is not None:
+            v = network(z.repeat(2, 1, 1, 1), z.new_full((2 * len(z),), t), TextFeatures.stack([text, negative]))
+            with_text, without = v.chunk(2)
+            return without + guidance_scale * (with_text - without)
         both = text.repeat(2)
         drop = torch.tensor([False, True], device=z.device).repeat(len(z))
         v = network(z.repeat_interleave(2, dim=0), z.new_full((2 * len(z),), t), both, drop)

@@ -14,8 +14,9 @@ from pathlib import Path
 from PIL import Image
 
 from dalle.config import DEFAULT_GUIDANCE, IMAGE_SIZE, PromptError, StorageError
-from dalle.engine import Engine, GenerateRequest, InterpolateRequest, Picture
+from dalle.engine import Engine
 from dalle.images import grid, over, to_pil
+from dalle.requests import GenerateRequest, InterpolateRequest, Picture
 from train.data import SpriteStore
 from train.data.store import spread
 from train.evaluation.reconstruction import pixels_of, reconstruct

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 from gradio.data_classes import FileData
 
-from dalle.engine import DEFAULT_FRAMES, DEFAULT_NUM_IMAGES, Picture, with_seeds
+from dalle.requests import DEFAULT_FRAMES, DEFAULT_NUM_IMAGES, Picture, with_seeds
 from ui import inputs
 from ui.failures import message_for
 from ui.interpolate import path_name

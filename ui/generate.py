@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from dalle.config import DEFAULT_GUIDANCE, MAX_GUIDANCE, MAX_IMAGES, MAX_STEPS, RefusedError
-from dalle.engine import DEFAULT_NUM_IMAGES, Picture, StepProgress
+from dalle.requests import DEFAULT_NUM_IMAGES, Picture, StepProgress
 from ui import components, inputs, verdict
 from ui.outbox import Outbox
 from ui.runner import QUIET, Handlers, wire

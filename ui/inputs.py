@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from dalle.config import STYLES, PromptError, SettingError
-from dalle.engine import DEFAULT_FRAMES, DEFAULT_NUM_IMAGES, GenerateRequest, InterpolateRequest, MixRequest, seed_or_random
+from dalle.requests import DEFAULT_FRAMES, DEFAULT_NUM_IMAGES, GenerateRequest, InterpolateRequest, MixRequest, seed_or_random
 
 ANY_STYLE = "any"
 

@@ -6,8 +6,6 @@ The frames travel to the page once, coarse to fine, as small WebP data URIs; dra
 
 from __future__ import annotations
 
-import base64
-import io
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -16,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 from PIL import Image
 
-from dalle.engine import InterpolateRequest, seed_or_random, with_seeds
-from dalle.images import slug
+from dalle.images import data_uri, slug
+from dalle.requests import InterpolateRequest, seed_or_random, with_seeds
 from ui import components, inputs, verdict
 from ui.generate import shown
 from ui.outbox import Outbox
@@ -162,12 +160,6 @@ def path_name(wish: InterpolateRequest) -> str:
 def is_level(count: int) -> bool:
     """5, 9, 17, 33, 65: the path is evenly filled at this many frames."""
     return count >= 5 and (count - 1).bit_count() == 1
-
-
-def data_uri(image: Image.Image) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=85, method=0)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def interpolate_tab(engine: Engine, runs: Runs, settings: PageSettings) -> Outbox:

@@ -21,8 +21,8 @@ from gradio.data_classes import FileData
 from PIL import Image
 
 from dalle.config import StorageError
-from dalle.engine import Picture, picture_metadata
 from dalle.images import save_png, save_webp, slug
+from dalle.requests import Picture, picture_metadata
 
 logger = logging.getLogger("ui")
 

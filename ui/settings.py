@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dalle.engine import DEFAULT_FRAMES
+from dalle.requests import DEFAULT_FRAMES
 
 
 @dataclass(frozen=True)

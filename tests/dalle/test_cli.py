@@ -27,9 +27,9 @@ from dalle.config import (
     RefusedError,
     SettingError,
 )
-from dalle.engine import Frame, GenerateRequest, InterpolateRequest, MixRequest, Picture, StepProgress, path_metadata
 from dalle.images import read_png_metadata
 from dalle.judge import Judgement
+from dalle.requests import Frame, GenerateRequest, InterpolateRequest, MixRequest, Picture, StepProgress, path_metadata
 
 JUDGEMENT = Judgement(0.8, "known", "I know “cat” very well.", (("cat", 0.9), ("dog", 0.5)), (), None)
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dalle.engine import Engine, GenerateRequest, InterpolateRequest, Picture
+from dalle.engine import Engine
 from dalle.images import over
+from dalle.requests import GenerateRequest, InterpolateRequest, Picture
 
 CHECKPOINT = Path(__file__).resolve().parents[2] / "checkpoints" / "default"
 

@@ -21,11 +21,12 @@ from dalle.config import (
     RefusedError,
     SettingError,
 )
-from dalle.engine import Engine, GenerateRequest, InterpolateRequest, MixRequest, Picture, StepProgress
+from dalle.engine import Engine
 from dalle.images import to_pil
 from dalle.interpolation import mix_noise, mix_text
 from dalle.pipeline import DallePipeline
 from dalle.prior import FlowMapPrior
+from dalle.requests import GenerateRequest, InterpolateRequest, MixRequest, Picture, StepProgress
 from dalle.sampling import draw_noise
 from dalle.text import TextEncoder, clean_prompt, find_encoder
 

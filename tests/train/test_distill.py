@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from dalle.config import MAX_GUIDANCE, CheckpointError
-from dalle.engine import Engine, GenerateRequest, Picture
+from dalle.engine import Engine
 from dalle.prior import FlowMapPrior, FlowPrior
+from dalle.requests import GenerateRequest, Picture
 from dalle.sampling import guided, times
 from tests.dalle.test_sampling import features
 from tests.train.test_training import TINY, log_of, run, stages  # noqa: F401  (a fixture)

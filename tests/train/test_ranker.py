@@ -8,8 +8,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dalle.engine import Engine, GenerateRequest, Picture
+from dalle.engine import Engine
 from dalle.ranking import Ranker
+from dalle.requests import GenerateRequest, Picture
 from tests.train.test_training import TINY, log_of, run, stages  # noqa: F401  (a fixture)
 from train.data.captions import wrong_caption
 from train.data.scenes import SceneComposer, ThumbnailComposer

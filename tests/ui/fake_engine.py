@@ -24,18 +24,9 @@ from dalle.config import (
     RefusedError,
     SettingError,
 )
-from dalle.engine import (
-    BATCH,
-    EngineStatus,
-    Frame,
-    GenerateRequest,
-    InterpolateRequest,
-    MixRequest,
-    Picture,
-    StepProgress,
-    path_metadata,
-)
+from dalle.engine import BATCH, EngineStatus
 from dalle.judge import Judgement
+from dalle.requests import Frame, GenerateRequest, InterpolateRequest, MixRequest, Picture, StepProgress, path_metadata
 
 MAX_CHARACTERS = 200
 CARD = "Drawn by a test. ![badge](https://elsewhere.example/badge.svg)"

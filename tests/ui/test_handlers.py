@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from dalle.engine import StepProgress
+from dalle.requests import StepProgress
 from tests.ui.fake_engine import FakeEngine
 from ui import verdict
 from ui.about import card_text

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from dalle.config import StorageError
-from dalle.engine import Picture
 from dalle.images import read_png_metadata, slug
+from dalle.requests import Picture
 from tests.ui.fake_engine import disc
 from ui.outbox import Outbox, claim_cache, sweep
 

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor
 
-from dalle.engine import Engine, InterpolateRequest
+from dalle.engine import Engine
 from dalle.images import from_pil
+from dalle.requests import InterpolateRequest
 from train.evaluation.looking import look
 from train.evaluator import Evaluator
 
