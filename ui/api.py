@@ -57,12 +57,15 @@ def add_endpoints(engine: "Engine", pictures: Outbox, animations: Outbox, settin
         strict: bool = False,
         candidates: int | None = None,
         truncation: float | None = None,
+        negative_prompt: str | None = None,
+        variation_of: list | None = None,
+        variation_strength: float | None = None,
     ) -> tuple[list[FileData], list[int], list[dict]]:  # type: ignore[misc]  # gradio wants the type of one yield
         """Draw pictures of a description: drawings, stickers and icons, 256x256 pixels, transparent where empty.
 
         Args:
             prompt: What to draw, in English, at most some 40 words.
-            num_images: How many pictures, 1 to 9.
+            num_images: How many pictures, 1 to 16.
             seed: 0 to 4294967295; picture i uses seed + i. Leave empty for a random one.
             num_inference_steps: 1 to 100; more is slower and sometimes cleaner. Leave empty for the model's default.
             guidance_scale: 0 to 10, how closely to follow the words. Leave empty for the model's default.
@@ -70,6 +73,9 @@ def add_endpoints(engine: "Engine", pictures: Outbox, animations: Outbox, settin
             strict: Refuse a description that the judge expects to fail.
             candidates: Draw this many, up to 32, and return the num_images that fit the words best. Leave empty for none.
             truncation: 0.1 to 1; less gives more typical, less varied pictures. Leave empty for 1.
+            negative_prompt: What shall not be in the pictures. Leave empty for nothing.
+            variation_of: The noise of a picture to vary, as pairs of seed and weight, [[7, 1]] for seed 7. Leave empty for none.
+            variation_strength: 0 to 1, how far from that picture to go; 0 is the picture itself. Leave empty for 0.25.
 
         Returns:
             The PNG files, their seeds, and for each picture a record of prompt, seed, seconds, score and settings.
@@ -89,6 +95,9 @@ def add_endpoints(engine: "Engine", pictures: Outbox, animations: Outbox, settin
                 strict=strict,
                 candidates=candidates,
                 truncation=truncation,
+                negative_prompt=negative_prompt,
+                variation_of=variation_of,
+                variation_strength=variation_strength,
             )
             for _ in until_ready(engine, cancel):
                 yield files, seeds, records

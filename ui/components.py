@@ -34,9 +34,12 @@ def verdict(value: dict[str, Any], elem_id: str, *, field: str) -> gr.HTML:
     return _widget("verdict.js", value, elem_id, field=field)
 
 
-def chips(value: list[list[Any]], elem_id: str, *, title: str) -> gr.HTML:
-    """Buttons that fill prompt boxes: a list of [label, {element id: text}]."""
-    return _widget("chips.js", value, elem_id, title=title)
+def chips(value: list[list[Any]], elem_id: str, *, title: str, surprise: str = "") -> gr.HTML:
+    """Buttons that fill prompt boxes: a list of [label, {element id: text}].
+
+    With `surprise`, the label of one more, whose press is a "submit".
+    """
+    return _widget("chips.js", value, elem_id, title=title, surprise=surprise)
 
 
 def morph(value: dict[str, Any], elem_id: str, *, fields: list[str]) -> gr.HTML:

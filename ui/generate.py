@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from dalle.config import DEFAULT_GUIDANCE, MAX_GUIDANCE, MAX_IMAGES, MAX_STEPS, RefusedError
-from dalle.requests import DEFAULT_NUM_IMAGES, Picture, StepProgress
+from dalle.config import DEFAULT_GUIDANCE, MAX_GUIDANCE, MAX_IMAGES, MAX_STEPS, VARIATION_STRENGTH, DalleError, RefusedError
+from dalle.images import data_uri
+from dalle.requests import DEFAULT_NUM_IMAGES, GenerateRequest, Picture, StepProgress, picture_metadata, variation
 from ui import components, inputs, verdict
+from ui.failures import message_for
 from ui.outbox import Outbox
-from ui.runner import QUIET, Handlers, wire
+from ui.runner import QUIET, Handlers, session_of, wire
 from ui.runs import Runs
 from ui.settings import PageSettings
 from ui.waiting import until_ready
@@ -23,6 +25,11 @@ if TYPE_CHECKING:
 
 BEST_OF = 16
 """Candidates that are drawn where the best are wanted."""
+
+MORE_STRENGTH = 0.6
+"""How far "More like this" goes: other shapes and colours of the same kind (docs/LOG.md)."""
+
+MIN_STRENGTH = 0.05
 
 PROGRESS_SECONDS = 0.1
 """Steps are reported at most this often: a message costs the server a few milliseconds."""
@@ -53,6 +60,32 @@ class Generate(Handlers):
         """Takes a ticket, at once and outside the queue, and clears the wall."""
         return self.enter(request, prompt=shown(prompt), total=places(num_images))
 
+    def begin_variation(
+        self, num_images: object, strength: object, event: gr.EventData, request: gr.Request
+    ) -> tuple[str, dict[str, Any]]:
+        """The same for pictures like one on the wall, whose own settings hold.
+
+        `event` has the picture's recipe and the way: "vary" goes as far as the page's slider says, "more" goes further.
+        """
+        try:
+            sent = event._data if isinstance(event._data, dict) else {}
+            original = inputs.recipe(sent.get("recipe"))
+            far = MORE_STRENGTH if sent.get("way") == "more" else inputs.strength(strength)
+            count = inputs.whole_number(num_images, "number of pictures")
+            wish = variation(original, far, DEFAULT_NUM_IMAGES if count is None else count)
+        except Exception as error:
+            ticket, state = self.enter(request)
+            self._runs.cancel(session_of(request), self.kind)
+            return ticket, state | {"state": "error", "message": message_for(error)}
+        return self.enter(request, wish, prompt=wish.prompt, total=places(num_images))
+
+    def surprise(self) -> Any:
+        """Something to draw that the model was taught."""
+        try:
+            return self._engine.surprise()
+        except DalleError:  # still loading, or a model without a list of what it knows
+            return gr.skip()
+
     def draw(
         self,
         ticket: str,
@@ -66,6 +99,7 @@ class Generate(Handlers):
         strict: object,
         best: object,
         truncation: object,
+        negative_prompt: object,
         request: gr.Request,
     ) -> Iterator[Update]:
         """Draws in the queue. Every ending is a state of the wall, never an exception."""
@@ -74,17 +108,20 @@ class Generate(Handlers):
             return
         total = 0
         pictures: list[dict[str, Any]] = []
+        varied: GenerateRequest | None = run.wish
+        if varied is not None:
+            prompt, style = varied.prompt, varied.style
 
-        def wall(name: str, message: str, progress: dict[str, int] | None = None) -> dict[str, Any]:
+        def wall(name: str, message: str, progress: dict[str, Any] | None = None) -> dict[str, Any]:
             more = {"prompt": shown(prompt), "total": total, "pictures": list(pictures), "progress": progress}
             return self.blank(run, name, message, **more)
 
-        def state(name: str, message: str, progress: dict[str, int] | None = None) -> Update:
+        def state(name: str, message: str, progress: dict[str, Any] | None = None) -> Update:
             return wall(name, message, progress), gr.skip(), gr.skip()
 
         def work() -> Iterator[Update]:
             nonlocal total
-            wish = inputs.generate_request(
+            wish = varied or inputs.generate_request(
                 prompt=prompt,
                 num_images=num_images,
                 seed=seed if inputs.flag(lock_seed, "Lock seed") else None,
@@ -94,6 +131,7 @@ class Generate(Handlers):
                 strict=strict,
                 candidates=BEST_OF if inputs.flag(best, "Best first") else None,
                 truncation=truncation,
+                negative_prompt=negative_prompt,
             )
             drawn_seed = wish.seed is None
             wish = inputs.with_seed(wish)
@@ -104,8 +142,8 @@ class Generate(Handlers):
             shown_seed = str(wish.seed) if drawn_seed else gr.skip()
             yield wall("busy", "Starting"), verdict.judge_prompt(self._engine, prompt, style), shown_seed
 
-            started = reported = time.monotonic()
-            place: dict[str, int] | None = None
+            started, reported = time.monotonic(), 0.0
+            place: dict[str, Any] | None = None
             try:
                 items = self._engine.generate(wish, cancel=run.cancel)
             except RefusedError as refused:
@@ -121,6 +159,8 @@ class Generate(Handlers):
                     elif time.monotonic() - reported >= PROGRESS_SECONDS:
                         reported = time.monotonic()
                         message, place = told(item, total)
+                        if item.preview is not None and item.step < item.steps:
+                            place["preview"] = data_uri(item.preview())
                         yield state("busy", message, place)
             yield state("done", summary(len(pictures), time.monotonic() - started, self._engine.status.device))
 
@@ -134,10 +174,11 @@ class Generate(Handlers):
             "score": picture.score,
             "name": file["orig_name"],
             "file": file,
+            "recipe": picture_metadata(picture),
         }
 
 
-def told(item: StepProgress, total: int) -> tuple[str, dict[str, int]]:
+def told(item: StepProgress, total: int) -> tuple[str, dict[str, Any]]:
     """Progress in words, and as place and share for the wall; candidates fill all places of the wall together."""
     if not item.candidates:
         message = f"Picture {item.index + 1} of {total}, step {item.step} of {item.steps}"
@@ -185,7 +226,8 @@ def generate_tab(engine: Engine, runs: Runs, settings: PageSettings) -> tuple[Ou
                 draw = gr.Button("Draw", variant="primary", elem_id="draw")
                 stop = gr.Button("Stop", variant="stop", elem_id="stop")
             opinion = components.verdict(verdict.EMPTY, "verdict", field="prompt")
-            components.chips([[text, {"prompt": text}] for text in settings.examples], "examples", title="Examples")
+            ready = [[text, {"prompt": text}] for text in settings.examples]
+            examples = components.chips(ready, "examples", title="Examples", surprise="Surprise me")
         with gr.Column(elem_classes="show"):
             canvas = components.wall(IDLE | {"total": DEFAULT_NUM_IMAGES}, "wall")
         with gr.Column(elem_classes="tune"):
@@ -203,20 +245,36 @@ def generate_tab(engine: Engine, runs: Runs, settings: PageSettings) -> tuple[Ou
             steps = gr.Slider(1, MAX_STEPS, value=engine.default_steps[0], step=1, label="Steps", elem_id="steps")
             guidance = gr.Slider(0, MAX_GUIDANCE, value=DEFAULT_GUIDANCE, step=0.1, label="Guidance", elem_id="guidance")
             truncation = components.variety("truncation")
+            strength = gr.Slider(
+                MIN_STRENGTH,
+                1,
+                value=VARIATION_STRENGTH,
+                step=0.05,
+                label="Variation",
+                info="How far “Vary” goes from a picture",
+                elem_id="strength",
+            )
+            negative = gr.Textbox(
+                label="Not in the picture",
+                placeholder="red, background",
+                lines=1,
+                max_lines=3,
+                elem_id="negative",
+            )
             strict = gr.Checkbox(label="Strict", info="Refuse a prompt that the judge expects to fail", elem_id="strict")
     ticket = gr.Textbox(visible=False)
 
     outbox = Outbox(canvas)
     handlers = Generate(engine, runs, outbox)
-    begun = gr.on(
-        [draw.click, prompt.submit],
-        handlers.begin,
-        inputs_kwargs={"prompt": prompt, "num_images": num_images},
-        outputs=[ticket, canvas],
-        queue=False,
-        trigger_mode="multiple",
-        **QUIET,
-    )
+    taken: dict[str, Any] = {"outputs": [ticket, canvas], "queue": False, "trigger_mode": "multiple", **QUIET}
+    asked: dict[str, Any] = {"inputs_kwargs": {"prompt": prompt, "num_images": num_images}, **taken}
+    surprised = examples.submit(handlers.surprise, outputs=prompt, queue=False, **QUIET)
+    like = {"num_images": num_images, "strength": strength}
+    begun = [
+        gr.on([draw.click, prompt.submit, negative.submit], handlers.begin, **asked),
+        surprised.then(handlers.begin, **asked),
+        canvas.select(handlers.begin_variation, inputs_kwargs=like, **taken),
+    ]
     values = {
         "prompt": prompt,
         "num_images": num_images,
@@ -228,8 +286,10 @@ def generate_tab(engine: Engine, runs: Runs, settings: PageSettings) -> tuple[Ou
         "strict": strict,
         "best": best,
         "truncation": truncation,
+        "negative_prompt": negative,
     }
-    wire(begun, handlers, handlers.draw, ticket, values, [canvas, opinion, seed])
+    for start in begun:
+        wire(start, handlers, handlers.draw, ticket, values, [canvas, opinion, seed])
     stop.click(handlers.stop, outputs=canvas, queue=False, trigger_mode="multiple", **QUIET)
     verdict.follow(engine, opinion, prompt, style)
     return outbox, steps, best

@@ -10,8 +10,17 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
-from dalle.config import STYLES, PromptError, SettingError
-from dalle.requests import DEFAULT_FRAMES, DEFAULT_NUM_IMAGES, GenerateRequest, InterpolateRequest, MixRequest, seed_or_random
+from dalle.config import STYLES, VARIATION_STRENGTH, PromptError, SettingError
+from dalle.requests import (
+    DEFAULT_FRAMES,
+    DEFAULT_NUM_IMAGES,
+    GenerateRequest,
+    InterpolateRequest,
+    MixRequest,
+    noise_recipe,
+    request_of,
+    seed_or_random,
+)
 
 ANY_STYLE = "any"
 
@@ -27,6 +36,9 @@ def generate_request(
     strict: object = False,
     candidates: object = None,
     truncation: object = None,
+    negative_prompt: object = None,
+    variation_of: object = None,
+    variation_strength: object = None,
 ) -> GenerateRequest:
     """Raises `PromptError` or `SettingError` for a value of the wrong type."""
     count = whole_number(num_images, "number of pictures")
@@ -40,6 +52,9 @@ def generate_request(
         strict=flag(strict, "strict"),
         candidates=whole_number(candidates, "number of candidates"),
         truncation=spread(truncation),
+        negative_prompt=text(negative_prompt) or None,
+        variation_of=None if variation_of is None or variation_of == "" else noise_recipe(variation_of),
+        variation_strength=strength(variation_strength),
     )
 
 
@@ -118,6 +133,23 @@ def spread(value: object) -> float:
     """The truncation: how widely noise is drawn; an empty box is all of it."""
     found = number(value, "variety")
     return 1.0 if found is None else found
+
+
+def strength(value: object) -> float:
+    """How far a variation goes; an empty box is the usual."""
+    found = number(value, "strength of the variation")
+    return VARIATION_STRENGTH if found is None else found
+
+
+def recipe(value: object) -> GenerateRequest:
+    """The request of a picture by the text in its file, which a browser sends back.
+
+    Raises:
+        SettingError: it is no such text.
+    """
+    if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+        raise SettingError("That is no picture that was drawn here.")
+    return request_of(value)
 
 
 def text(value: object) -> str:

@@ -38,9 +38,9 @@ class Handlers:
         """The widget's JSON before anything is drawn."""
         return {**self.idle, "ticket": run.ticket, "number": run.number, "state": state, "message": message, **more}
 
-    def enter(self, request: gr.Request, **more: Any) -> tuple[str, dict[str, Any]]:
+    def enter(self, request: gr.Request, wish: Any = None, **more: Any) -> tuple[str, dict[str, Any]]:
         """Takes a ticket, and clears the widget."""
-        run = self._runs.begin(session_of(request), self.kind)
+        run = self._runs.begin(session_of(request), self.kind, wish)
         return run.ticket, self.blank(run, "busy", "Waiting for a turn", **more)
 
     def claim(self, ticket: str, request: gr.Request) -> Run | None:

@@ -11,7 +11,7 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Literal
+from typing import Any, Literal
 
 MAX_SESSIONS = 10_000
 """Sessions remembered; beyond it the oldest are stopped and forgotten."""
@@ -25,7 +25,8 @@ _numbers = count(time.time_ns() // 1000)
 class Run:
     """One press of a button. `cancel` is handed to the engine, which looks at it before every step.
 
-    Later runs have higher numbers, so that the page can tell a message of an earlier one that comes late.
+    Later runs have higher numbers, so that the page can tell a message of an earlier one that comes late. `wish` is what to draw
+    where that is not what stands in the page's boxes.
     """
 
     kind: str
@@ -34,6 +35,7 @@ class Run:
     cancel: threading.Event = field(default_factory=threading.Event)
     state: Literal["waiting", "running", "done"] = "waiting"
     superseded: bool = False
+    wish: Any = None
 
 
 class Runs:
@@ -43,9 +45,9 @@ class Runs:
         self._lock = threading.Lock()
         self._sessions: OrderedDict[str, dict[str, Run]] = OrderedDict()
 
-    def begin(self, session: str, kind: str) -> Run:
+    def begin(self, session: str, kind: str, wish: Any = None) -> Run:
         """A new run in the waiting state. The session's earlier run of this kind is stopped: the latest press wins."""
-        run = Run(kind)
+        run = Run(kind, wish=wish)
         with self._lock:
             runs = self._sessions.setdefault(session, {})
             self._sessions.move_to_end(session)

@@ -102,6 +102,10 @@ class FakeEngine:
             "style": request.style,
             "model": "tests/fake",
         }
+        if request.negative_prompt:
+            settings["negative_prompt"] = self._clean(request.negative_prompt)
+        if request.variation_of is not None:
+            settings |= {"variation_of": list(request.variation_of), "variation_strength": request.variation_strength}
         if request.candidates:
             return self._best(request, seed, steps, settings, cancel)
         return self._generate(request, seed, steps, settings, cancel)
@@ -120,6 +124,10 @@ class FakeEngine:
                 own = (seed + index) % 2**32
                 picture = disc((own * 47 % 256, own * 91 % 256, own * 13 % 256))
                 yield Picture(picture, place, request.prompt, own, self.delay, (index + 1) / request.candidates, settings)
+
+    def surprise(self, seed: int | None = None) -> str:
+        self._ready()
+        return KNOWN[-1]
 
     def mix(self, request: MixRequest, cancel: threading.Event | None = None) -> Picture:
         self._ready()
@@ -140,7 +148,7 @@ class FakeEngine:
             for index in range(request.num_images):
                 for step in range(1, steps + 1):
                     self._step(cancel, index * steps + step)
-                    yield StepProgress(index, step, steps)
+                    yield StepProgress(index, step, steps, preview=lambda: disc((128, 128, 128)))
                 own = (seed + index) % 2**32
                 picture = disc((own * 47 % 256, own * 91 % 256, own * 13 % 256))
                 yield Picture(picture, index, request.prompt, own, steps * self.delay, 0.5, settings)

@@ -77,6 +77,12 @@ def test_the_best_of_many_and_a_mixture(client):
     assert read_png_metadata(file)["prompt"] == "a cat | a dog | a star"
 
 
+def test_a_variation_and_a_negative_prompt(client):
+    settings = {"variation_of": [[7, 1]], "variation_strength": 0.5, "negative_prompt": "a dog"}
+    _, _, (told,) = client.predict("a cat", 1, 3, **settings, api_name="/generate")
+    assert {name: told["settings"][name] for name in settings} == settings | {"variation_of": [[7, 1.0]]}
+
+
 def test_judge_returns_a_verdict(client):
     verdict = client.predict("a green apple", api_name="/judge")
     assert verdict["verdict"] == "known" and verdict["score"] == 1 and verdict["refused"] is False
@@ -90,7 +96,7 @@ def test_judge_returns_a_verdict(client):
         ("/generate", {"prompt": "🍎"}, "no words"),
         ("/generate", {"prompt": "x" * 100_000}, "at most 200"),
         ("/generate", {"prompt": 5}, "must be text"),
-        ("/generate", {"prompt": "a cat", "num_images": 10**12}, "1 to 9"),
+        ("/generate", {"prompt": "a cat", "num_images": 10**12}, "1 to 16"),
         ("/generate", {"prompt": "a cat", "num_images": "all"}, "number of pictures"),
         ("/generate", {"prompt": "a cat", "seed": -1}, "seed"),
         ("/generate", {"prompt": "a cat", "num_inference_steps": 10**6}, "1 to 100"),
@@ -105,6 +111,10 @@ def test_judge_returns_a_verdict(client):
         ("/interpolate", {"prompt_a": "a cat", "prompt_b": "a dog", "pacing": "slow"}, "even or raw"),
         ("/generate", {"prompt": "a cat", "candidates": 10**6}, "4 to 32"),
         ("/generate", {"prompt": "a cat", "truncation": "little"}, "variety must be a number"),
+        ("/generate", {"prompt": "a cat", "negative_prompt": 5}, "must be text"),
+        ("/generate", {"prompt": "a cat", "negative_prompt": "🍎"}, "no words"),
+        ("/generate", {"prompt": "a cat", "variation_of": [[7]]}, "pairs of seed and weight"),
+        ("/generate", {"prompt": "a cat", "variation_of": [[7, 1]], "variation_strength": "far"}, "strength of the variation"),
         ("/mix", {"prompts": "a cat"}, "must be a list"),
         ("/mix", {"prompts": ["a cat", 5]}, "must be text"),
         ("/mix", {"prompts": ["a cat", ""]}, "empty"),

@@ -9,11 +9,11 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from dalle.requests import StepProgress
+from dalle.requests import StepProgress, request_of
 from tests.ui.fake_engine import FakeEngine
 from ui import verdict
 from ui.about import card_text
-from ui.generate import Generate, told
+from ui.generate import MORE_STRENGTH, Generate, told
 from ui.interpolate import Interpolate, is_level
 from ui.layout import status_line
 from ui.outbox import Outbox
@@ -36,6 +36,7 @@ def generate(engine: FakeEngine, **changes: Any) -> list[tuple[Any, Any, Any]]:
         "strict": False,
         "best": False,
         "truncation": 1,
+        "negative_prompt": "",
     } | changes
     ticket, _ = handlers.begin(values["prompt"], values["num_images"], ME)
     return list(handlers.draw(ticket, **values, request=ME))
@@ -89,6 +90,52 @@ def test_candidates_fill_the_wall_from_nothing_to_all():
     assert told(StepProgress(1, 2, 4), 3) == ("Picture 2 of 3, step 2 of 4", {"index": 1, "step": 2, "steps": 4})
 
 
+def vary(engine: FakeEngine, sent: Any, num_images: Any = 2, strength: Any = 0.3) -> list[tuple[Any, Any, Any]]:
+    """What the wall shows of a variation, from its first state on; the boxes of the page say something else."""
+    handlers = Generate(engine, Runs(), Outbox(gr.HTML()))
+    ticket, first = handlers.begin_variation(num_images, strength, gr.EventData(None, sent), ME)
+    boxes = ("another prompt", 7, 9, True, 50, 0.0, "pixel", True, True, 0.5, "")
+    return [(first, None, None), *handlers.draw(ticket, *boxes, request=ME)]
+
+
+def test_a_variation_keeps_the_settings_of_its_picture():
+    picture = generate(FakeEngine(), style="flat", negative_prompt="red")[-1][0]["pictures"][1]
+    recipe = [(6, 1.0)]
+    for way, strength in (("vary", 0.3), ("more", MORE_STRENGTH)):
+        first, *_, last = (update[0] for update in vary(FakeEngine(), {"way": way, "recipe": picture["recipe"]}))
+        assert first["total"] == 2 and first["prompt"] == "a red apple"
+        assert last["state"] == "done" and len(last["pictures"]) == 2
+        drawn = request_of(last["pictures"][0]["recipe"])
+        assert (drawn.prompt, drawn.style, drawn.negative_prompt) == ("a red apple", "flat", "red")
+        assert drawn.num_inference_steps == 3 and drawn.variation_strength == pytest.approx(strength)
+        assert [tuple(part) for part in drawn.variation_of] == recipe
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [None, {}, "x", {"way": "vary"}, {"way": "vary", "recipe": "x"}, {"way": "vary", "recipe": {"prompt": 7}},
+     {"way": "vary", "recipe": {"prompt": "a cat", "seed": "7", "settings": "{}", "x": "\ud800"}, "num_images": -1}],
+)  # fmt: skip
+def test_a_variation_of_nothing_is_an_error_on_the_wall(sent):
+    engine = FakeEngine()
+    updates = vary(engine, sent, num_images=2 if not sent or "num_images" not in sent else sent["num_images"])
+    last = updates[-1][0]
+    assert last["state"] == "error" and last["message"] and engine.steps_done == 0
+
+
+def test_steps_come_with_a_preview(monkeypatch):
+    monkeypatch.setattr("ui.generate.PROGRESS_SECONDS", 0.0)
+    walls = [wall for wall, _, _ in generate(FakeEngine())]
+    previews = [wall["progress"].get("preview") for wall in walls if wall["progress"]]
+    assert any(preview and preview.startswith("data:image/webp;base64,") for preview in previews)
+
+
+def test_a_surprise_waits_for_the_model():
+    handlers = Generate(FakeEngine(), Runs(), Outbox(gr.HTML()))
+    assert handlers.surprise() == "a yellow star"
+    assert Generate(FakeEngine(ready=False), Runs(), Outbox(gr.HTML())).surprise() == gr.skip()
+
+
 def test_an_unlocked_seed_is_drawn_and_shown():
     seeds = {generate(FakeEngine(), lock_seed=False, seed=5)[0][2] for _ in range(5)}
     assert len(seeds) > 1
@@ -104,8 +151,8 @@ def test_an_unlocked_seed_is_drawn_and_shown():
         ({"prompt": "🍎🍎"}, "no words"),
         ({"prompt": "a" * 1000}, "too long"),
         ({"prompt": 7}, "must be text"),
-        ({"num_images": 0}, "1 to 9"),
-        ({"num_images": 10**9}, "1 to 9"),
+        ({"num_images": 0}, "1 to 16"),
+        ({"num_images": 10**9}, "1 to 16"),
         ({"num_images": "many"}, "number of pictures"),
         ({"num_inference_steps": 101}, "1 to 100"),
         ({"guidance_scale": -1}, "0 to 10"),
@@ -120,7 +167,7 @@ def test_bad_input_is_answered_on_the_wall(changes, message):
     engine = FakeEngine()
     wall = generate(engine, **changes)[-1][0]
     assert wall["state"] == "error" and message in wall["message"]
-    assert wall["total"] <= 9 and engine.steps_done == 0
+    assert wall["total"] <= 16 and engine.steps_done == 0
 
 
 def test_a_refusal_comes_with_its_verdict():
@@ -139,7 +186,7 @@ def test_an_unexpected_error_tells_nothing_and_logs_no_prompt(caplog):
 def test_nothing_more_is_heard_of_a_run_that_was_replaced():
     handlers = Generate(FakeEngine(), Runs(), Outbox(gr.HTML()))
     ticket, _ = handlers.begin("a cat", 2, ME)
-    updates = handlers.draw(ticket, "a cat", 2, 1, True, 3, 3.0, "any", False, False, 1, ME)
+    updates = handlers.draw(ticket, "a cat", 2, 1, True, 3, 3.0, "any", False, False, 1, "", ME)
     first = next(updates)[0]
     _, later = handlers.begin("a dog", 1, ME)
     assert list(updates) == []
@@ -156,7 +203,7 @@ def test_stop_ends_a_run_at_the_next_step():
     engine = FakeEngine()
     handlers = Generate(engine, Runs(), Outbox(gr.HTML()))
     ticket, _ = handlers.begin("a cat", 9, ME)
-    updates = handlers.draw(ticket, "a cat", 9, 1, True, 50, 3.0, "any", False, False, 1, ME)
+    updates = handlers.draw(ticket, "a cat", 9, 1, True, 50, 3.0, "any", False, False, 1, "", ME)
     for wall, _, _ in updates:
         if len(wall["pictures"]) == 2:
             done = engine.steps_done
@@ -169,7 +216,7 @@ def test_a_visitor_who_goes_away_stops_the_engine():
     engine = FakeEngine()
     handlers = Generate(engine, Runs(), Outbox(gr.HTML()))
     ticket, _ = handlers.begin("a cat", 9, ME)
-    updates = handlers.draw(ticket, "a cat", 9, 1, True, 50, 3.0, "any", False, False, 1, ME)
+    updates = handlers.draw(ticket, "a cat", 9, 1, True, 50, 3.0, "any", False, False, 1, "", ME)
     next(update for update in updates if len(update[0]["pictures"]) == 1)
     updates.close()  # what gradio does with the handler of a closed connection
     assert engine.active == 0
@@ -179,7 +226,7 @@ def test_a_stopped_or_foreign_ticket_draws_nothing():
     engine = FakeEngine()
     handlers = Generate(engine, Runs(), Outbox(gr.HTML()))
     ticket, _ = handlers.begin("a cat", 1, ME)
-    values = ("a cat", 1, 1, True, 1, 3.0, "any", False, False, 1)
+    values = ("a cat", 1, 1, True, 1, 3.0, "any", False, False, 1, "")
     assert list(handlers.draw(ticket, *values, SimpleNamespace(session_hash="you"))) == []
     assert handlers.stop(ME)["state"] == "stopped"
     assert list(handlers.draw(ticket, *values, ME)) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from dalle.images import read_png_metadata
+from dalle.requests import noise_of
 from tests.ui.conftest import PATIENCE, served
 from tests.ui.fake_engine import FakeEngine
 
@@ -98,7 +100,7 @@ def test_a_locked_seed_draws_the_same_again(site, visit, tmp_path):
     for lock in (False, False, True):
         if lock:
             # The seed under a picture is kept by a press on it.
-            pictures(page).first.get_by_role("button").click()
+            pictures(page).first.get_by_role("button", name="seed").click()
             expect(page.get_by_label("Lock seed")).to_be_checked()
         before = page.get_by_label("Seed", exact=True).input_value()
         draw(page, "a dog", num_images=1)
@@ -205,7 +207,7 @@ def test_the_judge_speaks_while_one_types(site, visit):
 
 def test_an_example_fills_the_prompt(site, visit):
     page = visit(site.url)
-    example = page.locator("#examples").get_by_role("button").nth(2)
+    example = page.locator("#examples").get_by_role("button").nth(3)
     text = example.inner_text()
     example.click()
     expect(prompt_box(page)).to_have_value(text)
@@ -240,6 +242,44 @@ def test_the_best_of_many_come_first(site, visit):
     expect(mat(page, "done")).to_be_visible()
     fits = [float(text.removeprefix("fit ")) for text in page.locator("#wall .score").all_inner_texts()]
     assert fits == [1.0, 0.94]  # the last of sixteen candidates, and the one before it
+
+
+def test_one_picture_leads_to_others_like_it(site, visit, tmp_path):
+    page = visit(site.url)
+    page.get_by_label("Not in the picture").fill("a dog")
+    page.get_by_label("Seed", exact=True).fill("7")
+    draw(page, "a cat", num_images=2)
+    expect(mat(page, "done")).to_be_visible()
+    prompt_box(page).fill("a house")  # typed already, and not yet drawn: variations are of what is there
+    noise = [[8, 1.0]]
+    for label, strength in (("Vary: picture 2", 0.25), ("More like this: picture 1", 0.6)):
+        before = mat(page, "done").locator("img").first.get_attribute("src")
+        page.get_by_role("button", name=label).click()
+        expect(mat(page, "done").locator("img").first).not_to_have_attribute("src", before)
+        expect(mat(page, "done").get_by_role("img", name="a cat")).to_have_count(2)
+        metadata = read_png_metadata(save(page, pictures(page).first.get_by_role("link"), tmp_path))
+        settings = json.loads(metadata["settings"])
+        assert settings["variation_strength"] == strength and settings["negative_prompt"] == "a dog"
+        assert [seed for seed, _ in settings["variation_of"]] == [seed for seed, _ in noise]
+        noise = noise_of(int(metadata["seed"]), settings)
+
+
+def test_a_picture_is_seen_before_it_is_done(site, visit, monkeypatch):
+    monkeypatch.setattr("ui.generate.PROGRESS_SECONDS", 0.0)
+    site.engine.pause_at = 5
+    page = visit(site.url)
+    draw(page, "a cat", num_images=1, steps=12)
+    expect(page.locator("#wall .tile.previewed")).to_have_count(1)
+    site.engine.pause_at = None
+    expect(mat(page, "done").locator(".tile.done")).to_have_count(1)
+    expect(page.locator("#wall .tile.previewed")).to_have_count(0)
+
+
+def test_a_surprise_is_drawn_at_once(site, visit):
+    page = visit(site.url)
+    page.get_by_role("button", name="Surprise me").click()
+    expect(page.get_by_role("img", name="a yellow star")).to_have_count(4)
+    expect(prompt_box(page)).to_have_value("a yellow star")
 
 
 # While the model loads, and when it fails

@@ -1,4 +1,4 @@
-// Ready-made prompts. Value: [[label, {element id: text}], …]; a press fills the boxes.
+// Ready-made prompts. Value: [[label, {element id: text}], …]; a press fills the boxes. The surprise is asked of the server.
 const { fill, make } = window.playground;
 
 const show = () => {
@@ -9,6 +9,11 @@ const show = () => {
     });
     return chip;
   });
+  if (props.surprise) {
+    const surprise = make("button.chip.surprise", { type: "button" }, props.surprise);
+    surprise.addEventListener("click", () => trigger("submit"));
+    chips.unshift(surprise);
+  }
   element.replaceChildren(make("div.chips", { role: "group", "aria-label": props.title }, make("span.chips-title", { "aria-hidden": "true" }, "Try"), ...chips));
 };
 

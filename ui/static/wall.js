@@ -1,5 +1,6 @@
-// The pictures of one run. Value: {ticket, number, state, message, total, prompt, pictures: [{index, seed, name, file, score}],
-// progress: {index, step, steps}}; state is idle, busy, done, stopped or error.
+// The pictures of one run. Value: {ticket, number, state, message, total, prompt, pictures: [{index, seed, name, file, score, recipe}],
+// progress: {index, step, steps, preview}}; state is idle, busy, done, stopped or error. Its "select" asks for pictures like one of
+// these: {way: "vary" or "more", recipe}.
 const { box, make, address, fill, check, groundSwitch } = window.playground;
 
 const status = make("p.wall-status");
@@ -30,7 +31,13 @@ const pictureTile = (picture, prompt) => {
   seed.addEventListener("click", () => fill("seed", picture.seed));
   const save = make("a.save", { href, download: picture.name, "aria-label": `Save picture ${picture.index + 1} as PNG` }, "PNG");
   const score = picture.score == null ? null : make("span.score", { title: "How well the picture fits the words, 0 to 1" }, `fit ${picture.score.toFixed(2)}`);
-  return make("li.tile.done", {}, make("figure", {}, image, make("figcaption", {}, seed, score, save)));
+  const like = (way, label, title) => {
+    const button = make("button.like", { type: "button", title, "aria-label": `${label}: picture ${picture.index + 1}` }, label);
+    button.addEventListener("click", () => trigger("select", { way, recipe: picture.recipe }));
+    return button;
+  };
+  const likes = make("div.likes", {}, like("vary", "Vary", "Small changes to this picture"), like("more", "More like this", "Others of its kind"), save);
+  return make("li.tile.done", {}, make("figure", {}, image, make("figcaption", {}, seed, score), likes));
 };
 
 const emptyTile = (index) =>
@@ -61,6 +68,11 @@ const show = () => {
     const here = progress?.index === index;
     slot.classList.toggle("now", state === "busy" && here);
     slot.style.setProperty("--done", here ? progress.step / progress.steps : 0);
+    if (slot.classList.contains("done")) return;
+    const preview = here && progress.preview?.startsWith("data:image/webp;base64,") ? progress.preview : "";
+    if (preview) slot.style.setProperty("--preview", `url("${preview}")`);
+    else slot.style.removeProperty("--preview");
+    slot.classList.toggle("previewed", Boolean(preview));
   });
 
   const within = progress ? progress.step / progress.steps : 0;
