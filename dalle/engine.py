@@ -6,6 +6,7 @@ import contextlib
 import random
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -59,6 +60,8 @@ if TYPE_CHECKING:
 BATCH = 8
 """Pictures that are drawn together where many are wanted: a step of so many takes the model for a few hundredths of a second."""
 
+KEPT_TEXTS = 64
+
 
 @dataclass(frozen=True)
 class EngineStatus:
@@ -82,6 +85,7 @@ class Engine:
         self._finished = threading.Event()
         self._loading = threading.Lock()
         self._turn = threading.Lock()
+        self._texts: OrderedDict[tuple[str, str | None], TextFeatures] = OrderedDict()
 
     @property
     def status(self) -> EngineStatus:
@@ -459,13 +463,14 @@ class Engine:
         began: float,
         parts: Sequence[tuple[TextFeatures, float]] | None = None,
     ) -> Picture:
-        """`parts`: texts and their shares in a mixture, whose score is the mean of theirs."""
+        """`parts`: texts and their shares in a mixture, whose score is the mean of theirs; of no parts there is no score."""
         from dalle.images import to_pil
 
         pixels = self._decode(latents)
         score = None
-        if self.wait(0).ranker is not None:
-            score = sum(share * self._score(pixels, text) for text, share in parts or [(wish.text, 1.0)])
+        parts = [(wish.text, 1.0)] if parts is None else parts
+        if parts and self.wait(0).ranker is not None:
+            score = sum(share * self._score(pixels, text) for text, share in parts)
         settings = self._record(wish.steps, wish.guidance, wish.style, wish.truncation) | {"seed": seed}
         if wish.negative_prompt is not None:
             settings["negative_prompt"] = wish.negative_prompt
@@ -489,14 +494,23 @@ class Engine:
         """Features of several prompts; an error says which of them it is about."""
         found = []
         for which, prompt in zip(names, prompts, strict=True):
-            with self._turn:
-                try:
-                    found.append(self.wait(0).encode_prompt(prompt, style))
-                except PromptError as error:
-                    if len(prompts) == 1:
-                        raise
-                    count = ("one", "two", "three", "four")[len(prompts) - 1]
-                    raise PromptError(f"The {which} of the {count} prompts: {error}") from error
+            try:
+                found.append(self._encode(prompt, style))
+            except PromptError as error:
+                if len(prompts) == 1:
+                    raise
+                count = ("one", "two", "three", "four")[len(prompts) - 1]
+                raise PromptError(f"The {which} of the {count} prompts: {error}") from error
+        return found
+
+    def _encode(self, prompt: str, style: str | None) -> TextFeatures:
+        """Features of a prompt; the last few are kept, since a point that is dragged between prompts asks for them anew."""
+        with self._turn:
+            if (found := self._texts.get((prompt, style))) is None:
+                found = self._texts[prompt, style] = self.wait(0).encode_prompt(prompt, style)
+            self._texts.move_to_end((prompt, style))
+            while len(self._texts) > KEPT_TEXTS:
+                self._texts.popitem(last=False)
         return found
 
     def path_metadata(self, request: InterpolateRequest) -> dict[str, str]:
@@ -576,7 +590,8 @@ class Engine:
         noise = mix_noise([self._noise([seed], request.truncation) for seed in seeds], shares)
         *_, latents = self._draw(noise, text, steps, guidance, cancel)
         wish = Drawing(" | ".join(prompts), text, steps, guidance, request.truncation, request.style)
-        picture = self._finished_picture(wish, latents, 0, seeds[0], began, list(zip(texts, shares, strict=True)))
+        scored = list(zip(texts, shares, strict=True)) if request.scored else []
+        picture = self._finished_picture(wish, latents, 0, seeds[0], began, scored)
         return replace(picture, settings=picture.settings | {"prompts": prompts, "weights": shares, "seeds": seeds})
 
 

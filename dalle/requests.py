@@ -61,7 +61,10 @@ class InterpolateRequest:
 
 @dataclass(frozen=True)
 class MixRequest:
-    """One picture of up to four prompts, each with its weight and its seed; weights are at least 0 and not all 0."""
+    """One picture of up to four prompts, each with its weight and its seed; weights are at least 0 and not all 0.
+
+    `scored`: whether the ranker is asked how well it fits.
+    """
 
     prompts: Sequence[str]
     weights: Sequence[float] | None = None
@@ -70,6 +73,7 @@ class MixRequest:
     guidance_scale: float | None = None
     style: str | None = None
     truncation: float = 1.0
+    scored: bool = True
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,11 @@ def morph(value: dict[str, Any], elem_id: str, *, fields: list[str]) -> gr.HTML:
     return _widget("morph.js", value, elem_id, fields=fields)
 
 
+def pad(value: dict[str, Any], elem_id: str, *, fields: list[str]) -> gr.HTML:
+    """The pad between the prompts in the boxes `fields`. Its "input" asks for points, its "submit" for one to keep."""
+    return _widget("pad.js", value, elem_id, fields=fields)
+
+
 def seed_box(label: str, elem_id: str) -> gr.Textbox:
     """Text, not gr.Number: that one turns an empty box into 0, and here an empty box means a random seed."""
     return gr.Textbox(

@@ -96,6 +96,7 @@ def mix_request(
     guidance_scale: object = None,
     style: object = None,
     truncation: object = None,
+    scored: bool = True,
 ) -> MixRequest:
     """Raises `PromptError` or `SettingError` for a value of the wrong type."""
     return MixRequest(
@@ -106,6 +107,7 @@ def mix_request(
         guidance_scale=number(guidance_scale, "guidance"),
         style=style_name(style),
         truncation=spread(truncation),
+        scored=scored,
     )
 
 

@@ -14,6 +14,7 @@ from ui.api import add_endpoints
 from ui.components import asset
 from ui.generate import generate_tab
 from ui.interpolate import interpolate_tab
+from ui.mix import mix_tab
 from ui.runner import session_of
 from ui.runs import Runs
 from ui.settings import PageSettings
@@ -44,6 +45,8 @@ def build_demo(engine: Engine, settings: PageSettings | None = None) -> gr.Block
                 pictures, steps, best = generate_tab(engine, runs, settings)
             with gr.Tab("Interpolate", id="interpolate"):
                 animations = interpolate_tab(engine, runs, settings)
+            with gr.Tab("Mix", id="mix"):
+                mix_tab(engine, runs, settings)
             with gr.Tab("About", id="about"):
                 card = about_tab(settings)
         add_endpoints(engine, pictures, animations, settings)

@@ -30,6 +30,7 @@ class PageSettings:
         ("a red apple", "a pumpkin"),
         ("a crying face", "a laughing face"),
     )
+    corners: tuple[str, str, str, str] = ("a red apple", "a smiling sun", "a blue fish", "a green tree")
     frames: int = DEFAULT_FRAMES
     frames_per_second: int = 16
     keep_seconds: int = 3600

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.2
 
 
+def is_loading(engine: Engine) -> bool:
+    return engine.status.state == "loading"
+
+
 def until_ready(engine: Engine, cancel: threading.Event) -> Iterator[str]:
     """Yields a message for as long as the model loads.
 

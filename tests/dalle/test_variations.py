@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dalle.config import MAX_NOISES, PRESETS, PromptError, SettingError
-from dalle.engine import Engine
+from dalle.engine import KEPT_TEXTS, Engine
 from dalle.images import read_png_metadata, save_png
 from dalle.interpolation import mix_noise, varied
 from dalle.prior import FlowMapPrior, FlowPrior, GaussianPrior, build_prior
@@ -252,3 +252,19 @@ def test_settings_are_read_back_whole(engine):
     (found,) = pictures(engine, **wish)
     read = request_of(json.loads(json.dumps(picture_metadata(found))))
     assert dataclasses.asdict(read) == dataclasses.asdict(GenerateRequest(**wish))
+
+
+def test_a_prompt_is_encoded_once_for_many_mixtures(engine, monkeypatch):
+    encoded = []
+    real = type(engine.wait()).encode_prompt
+    monkeypatch.setattr(type(engine.wait()), "encode_prompt", lambda self, *given: encoded.append(given) or real(self, *given))
+    wish = MixRequest(["a lone wolf", "a long road"], [0.25, 0.75], [1, 2])
+    first = engine.mix(wish)
+    again = engine.mix(dataclasses.replace(wish, scored=False))
+    assert len(encoded) == 2 and same(first, again)
+    assert first.score is not None and again.score is None
+    other = engine.mix(dataclasses.replace(wish, style="pixel"))
+    assert len(encoded) == 4 and not same(first, other)
+    for number in range(100):
+        engine.mix(dataclasses.replace(wish, prompts=[f"{number} apples", "a long road"], num_inference_steps=1, scored=False))
+    assert len(engine._texts) <= KEPT_TEXTS

@@ -50,6 +50,7 @@ class FakeEngine:
         self.styles = tuple(STYLES)
         self.default_steps = (2, 1)
         self.has_ranker = True
+        self.mixed: list[MixRequest] = []
         self._lock = threading.Lock()
         self._status = EngineStatus("ready" if ready else "loading", "" if ready else "Loading the weights.", "cpu", "tests/fake")
 
@@ -131,6 +132,7 @@ class FakeEngine:
 
     def mix(self, request: MixRequest, cancel: threading.Event | None = None) -> Picture:
         self._ready()
+        self.mixed.append(request)
         for prompt in request.prompts:
             self._clean(prompt)
         weights = request.weights or [1] * len(request.prompts)
@@ -139,7 +141,11 @@ class FakeEngine:
             "weights": [weight / sum(weights) for weight in weights],
             "seeds": list(request.seeds or range(len(weights))),
         }
-        return Picture(disc((9, 9, 9)), 0, " | ".join(request.prompts), settings["seeds"][0], self.delay, 0.5, settings)
+        for seed in settings["seeds"]:
+            self._within("seed", seed, 0, MAX_SEED)
+        self._step(cancel, 1)
+        colour = tuple(round(255 * share) for share in (*settings["weights"], 0, 0))[:3]
+        return Picture(disc(colour), 0, " | ".join(request.prompts), settings["seeds"][0], self.delay, 0.5, settings)
 
     def _generate(
         self, request: GenerateRequest, seed: int, steps: int, settings: dict, cancel: threading.Event | None

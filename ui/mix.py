@@ -1,0 +1,187 @@
+"""The Mix tab: up to four prompts at the corners of a pad, and the picture of the point that is dragged between them.
+
+A point takes one evaluation of the model, so it is drawn while the visitor drags: the script (static/pad.js) asks for the next
+point when it has the last. Nothing waits in the queue for it, and the model's lock lets everybody else have a turn in between.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from dalle.config import MAX_SEED, Cancelled, SettingError
+from dalle.images import data_uri
+from dalle.requests import Picture
+from ui import components, inputs
+from ui.failures import message_for
+from ui.outbox import Outbox
+from ui.runner import QUIET, session_of
+from ui.runs import Runs
+from ui.settings import PageSettings
+from ui.waiting import is_loading
+
+if TYPE_CHECKING:
+    from dalle.engine import Engine
+
+CORNERS = ("a", "b", "c", "d")
+"""Left above, right above, left below, right below."""
+
+MAX_POINTS = 5
+"""Points that may be asked for at once: the four corners and the one between them."""
+
+MAX_AT_ONCE = 4
+"""Visitors whose points are drawn or wait for the model at once; beyond that a page is told to ask again."""
+
+IDLE: dict[str, Any] = {"stamp": 0, "state": "idle", "message": "", "points": [], "file": None}
+"""The pad's JSON (see static/pad.js)."""
+
+
+def corner_weights(x: float, y: float) -> tuple[float, float, float, float]:
+    """How much each corner counts at a point of the unit square, bilinear: they sum to 1, and at a corner it counts alone."""
+    return (1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y
+
+
+class Mix:
+    """The handlers of the tab, apart from its layout so that they can be run without a page."""
+
+    kind = "mix"
+
+    def __init__(self, engine: Engine, runs: Runs, outbox: Outbox) -> None:
+        self._engine = engine
+        self._runs = runs
+        self._outbox = outbox
+        self._places = threading.BoundedSemaphore(MAX_AT_ONCE)
+
+    def follow(
+        self,
+        prompt_a: object,
+        prompt_b: object,
+        prompt_c: object,
+        prompt_d: object,
+        style: object,
+        event: gr.EventData,
+        request: gr.Request,
+    ) -> dict[str, Any]:
+        """Pictures of the points that the event asks for. Every ending is a state of the pad, never an exception."""
+        return self._answer((prompt_a, prompt_b, prompt_c, prompt_d), style, event, request, keep=False)
+
+    def keep(
+        self,
+        prompt_a: object,
+        prompt_b: object,
+        prompt_c: object,
+        prompt_d: object,
+        style: object,
+        event: gr.EventData,
+        request: gr.Request,
+    ) -> dict[str, Any]:
+        """The same, and the last picture as a file to save."""
+        return self._answer((prompt_a, prompt_b, prompt_c, prompt_d), style, event, request, keep=True)
+
+    def _answer(
+        self, prompts: tuple[object, ...], style: object, event: gr.EventData, request: gr.Request, keep: bool
+    ) -> dict[str, Any]:
+        sent = event._data if isinstance(event._data, dict) else {}
+        answer = IDLE | {"stamp": sent.get("stamp") if isinstance(sent.get("stamp"), int) else 0}
+        if is_loading(self._engine):
+            return answer | {"state": "waiting", "message": self._engine.status.message}
+        if not self._places.acquire(blocking=False):
+            return answer | {"state": "waiting", "message": "Many people are drawing just now."}
+        run = self._runs.begin(session_of(request), self.kind)
+        try:
+            points = asked_points(sent.get("points"))
+            seeds = asked_seeds(sent.get("seeds"))
+            drawn = [self._draw(prompts, style, seeds, x, y, run.cancel, keep) for x, y in points]
+            found = [{"x": x, "y": y, "image": data_uri(drawn.image)} for (x, y), drawn in zip(points, drawn, strict=True)]
+            return answer | {"state": "done", "points": found, "file": self._outbox.picture(drawn[-1]) if keep else None}
+        except Cancelled:  # the same visitor has asked for another point meanwhile
+            return answer | {"state": "waiting"}
+        except Exception as error:
+            return answer | {"state": "error", "message": message_for(error)}
+        finally:
+            self._runs.finish(run)
+            self._places.release()
+
+    def _draw(
+        self,
+        prompts: tuple[object, ...],
+        style: object,
+        seeds: list[int],
+        x: float,
+        y: float,
+        cancel: threading.Event,
+        scored: bool,
+    ) -> Picture:
+        written = [(inputs.text(prompt), seed) for prompt, seed in zip(prompts, seeds, strict=True)]
+        parts = [(*part, weight) for part, weight in zip(written, corner_weights(x, y), strict=True) if part[0].strip()]
+        if not parts:
+            raise SettingError("Write something into at least one of the four corners.")
+        weights = [weight for *_, weight in parts]
+        wish = inputs.mix_request(
+            prompts=[prompt for prompt, *_ in parts],
+            # Far from every corner that has a prompt, all of those count alike.
+            weights=weights if sum(weights) > 1e-6 else [1.0] * len(parts),
+            seeds=[seed for _, seed, _ in parts],
+            num_inference_steps=self._engine.default_steps[1],
+            style=style,
+            scored=scored,
+        )
+        return self._engine.mix(wish, cancel=cancel)
+
+
+def asked_points(value: object) -> list[tuple[float, float]]:
+    """Points of the unit square, from a browser.
+
+    Raises:
+        SettingError: no such points, or too many.
+    """
+    if not isinstance(value, list) or not 1 <= len(value) <= MAX_POINTS:
+        raise SettingError(f"Ask for 1 to {MAX_POINTS} points of the pad at once.")
+    points = []
+    for point in value:
+        place = [inputs.number(number, "point") for number in point] if isinstance(point, list) and len(point) == 2 else []
+        if not place or not all(number is not None and 0 <= number <= 1 for number in place):
+            raise SettingError("A point of the pad is a pair of numbers between 0 and 1.")
+        points.append((place[0], place[1]))
+    return points
+
+
+def asked_seeds(value: object) -> list[int]:
+    """A seed for each corner, from a browser.
+
+    Raises:
+        SettingError: not four seeds.
+    """
+    seeds = [inputs.whole_number(seed, "seed") for seed in value] if isinstance(value, list) else []
+    if len(seeds) != len(CORNERS) or not all(seed is not None and 0 <= seed <= MAX_SEED for seed in seeds):
+        raise SettingError(f"Give each of the four corners a seed between 0 and {MAX_SEED}.")
+    return seeds
+
+
+def mix_tab(engine: Engine, runs: Runs, settings: PageSettings) -> None:
+    """Lays the tab out and wires it."""
+    with gr.Row(elem_classes="bench"):
+        with gr.Column(elem_classes="ask"):
+            boxes = []
+            with gr.Row(elem_classes="corners"):
+                for corner, label, example in zip(
+                    CORNERS,
+                    ("Left above", "Right above", "Left below", "Right below"),
+                    settings.corners,
+                    strict=True,
+                ):
+                    boxes.append(
+                        gr.Textbox(value=example, label=label, lines=1, max_lines=3, elem_id=f"mix-{corner}", min_width=120)
+                    )
+        with gr.Column(elem_classes="show"):
+            pad = components.pad(IDLE, "pad", fields=[f"mix-{corner}" for corner in CORNERS])
+        with gr.Column(elem_classes="tune"):
+            style = gr.Dropdown([inputs.ANY_STYLE, *engine.styles], value=inputs.ANY_STYLE, label="Style", elem_id="mix-style")
+    handlers = Mix(engine, runs, Outbox(pad))
+    values = {f"prompt_{corner}": box for corner, box in zip(CORNERS, boxes, strict=True)} | {"style": style}
+    drawn: dict[str, Any] = {"inputs_kwargs": values, "outputs": pad, "queue": False, "trigger_mode": "multiple", **QUIET}
+    pad.input(handlers.follow, **drawn)
+    pad.submit(handlers.keep, **drawn)
+    style.input(None, js="() => { window.playground.redraw?.(); }", api_visibility="private")
