@@ -33,9 +33,9 @@ DEFAULT_MODEL = "checkpoints/default"
 DEFAULT_STEPS = 16
 DEFAULT_PATH_STEPS = 8
 """Steps of a frame on a path between prompts: fewer than a picture's, since a slider can't wait."""
-FLOW_MAP_STEPS = 2
+FLOW_MAP_STEPS = 1
 FLOW_MAP_PATH_STEPS = 1
-"""The same two for a flow map, the prior of stage 3. By `python -m train tune` two steps are as good as four, and one almost."""
+"""The same two for a flow map, the prior of stage 3. By `python -m train tune` one step is as good as two or four (docs/LOG.md)."""
 STEPS = {
     "FlowPrior": (DEFAULT_STEPS, DEFAULT_PATH_STEPS),
     "FlowMapPrior": (FLOW_MAP_STEPS, FLOW_MAP_PATH_STEPS),

@@ -221,7 +221,7 @@ class DallePipeline(DiffusionPipeline):
             prompt: one or several descriptions, in English.
             negative_prompt: what shall not be in the pictures: one for all, or one a prompt.
             num_images_per_prompt: pictures for each of them.
-            num_inference_steps: 1 to 100; if not given, what the prior was made for: 2 for a flow map, 16 for a flow. The Gaussian
+            num_inference_steps: 1 to 100; if not given, what the prior was made for: 1 for a flow map, 16 for a flow. The Gaussian
                 prior always takes one.
             guidance_scale: weight of the text, 0 to 10; for a flow 1 is no guidance and half the work.
             truncation: spread of the noise that is drawn, 0.1 to 1; a smaller one gives more typical, less varied pictures.
