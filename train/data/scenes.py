@@ -38,7 +38,7 @@ from train.data.captions import (
 )
 from train.data.store import SpriteStore, small_pictures
 
-KINDS = {"single": 0.40, "coloured": 0.13, "counted": 0.13, "pair": 0.18, "coloured pair": 0.11, "sized": 0.05}
+KINDS = {"single": 0.30, "coloured": 0.12, "counted": 0.14, "pair": 0.22, "coloured pair": 0.17, "sized": 0.05}
 """How often each kind of scene is drawn."""
 
 PROCEDURAL = ("pixel", "silhouette", "outline", "sepia")
