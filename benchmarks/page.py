@@ -46,6 +46,23 @@ async (position) => {
 }
 """
 
+MEASURE_PAD = """
+(key) => new Promise((resolve) => {
+  const pad = document.querySelector('#pad .pad');
+  const before = pad.dataset.point;
+  const began = performance.now();
+  const watch = new MutationObserver(() => {
+    if (pad.dataset.point === before) return;
+    watch.disconnect();
+    const shown = () => requestAnimationFrame(() => resolve(performance.now() - began));
+    pad.querySelector('.handle img').decode().then(shown, shown);
+  });
+  watch.observe(pad, { attributes: true });
+  pad.querySelector('.handle').dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true }));
+})
+"""
+"""Milliseconds from a key on the mix pad to the frame that shows the picture of the new point."""
+
 
 @contextmanager
 def served(model: str, port: int) -> Iterator[tuple[subprocess.Popen, str]]:
@@ -109,7 +126,7 @@ def prepare_path(page: Page, a: str, b: str) -> float:
 
 
 def slider_response(model: str, port: int, moves: int = 40) -> list[tuple[str, float, float, int]]:
-    """(what, milliseconds, limit, runs): median and 95th percentile of the answer, and the first five frames in the page."""
+    """(what, milliseconds, limit, runs): medians and 95th percentiles of slider and pad, and the first five frames in the page."""
     from playwright.sync_api import expect
 
     with playground(model, port) as (browser, address):
@@ -121,10 +138,19 @@ def slider_response(model: str, port: int, moves: int = 40) -> list[tuple[str, f
         for move in range(moves):
             times.append(page.evaluate(MEASURE, ((move * 13) % 31 + 0.5) / 32))
             page.wait_for_timeout(30)
+        page.get_by_role("tab", name="Mix").click()
+        expect(page.locator("#pad .corner img")).to_have_count(4)
+        dragged = []
+        for move in range(moves):
+            dragged.append(page.evaluate(MEASURE_PAD, "ArrowRight" if move % 10 < 5 else "ArrowLeft"))
+            page.wait_for_timeout(30)
     times.sort()
+    dragged.sort()
     return [
         ("slider to new frame in the page", statistics.median(times), 16, moves),
         ("the same, 95th percentile", times[int(0.95 * len(times))], float("inf"), moves),
+        ("mix pad, from a key to its picture", statistics.median(dragged), float("inf"), moves),
+        ("the same, 95th percentile", dragged[int(0.95 * len(dragged))], 120, moves),
         ("first five frames in the page, from the last key", statistics.median(first_five), 3000, len(pairs)),
     ]
 
@@ -157,6 +183,10 @@ def screenshots(model: str, port: int, folder: Path) -> None:
             expect(page.locator("[data-frames]").first).to_have_attribute("data-frames", "33", timeout=120_000)
             page.wait_for_timeout(500)
             keep(page, f"{name}-interpolate")
+            page.get_by_role("tab", name="Mix").click()
+            expect(page.locator("#pad .corner img")).to_have_count(4)
+            page.wait_for_timeout(500)
+            keep(page, f"{name}-mix")
             page.close()
 
 
