@@ -7,6 +7,7 @@ gradio writes a stub file beside the source of every subclass of a component.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -47,9 +48,18 @@ def morph(value: dict[str, Any], elem_id: str, *, fields: list[str]) -> gr.HTML:
     return _widget("morph.js", value, elem_id, fields=fields)
 
 
-def pad(value: dict[str, Any], elem_id: str, *, fields: list[str]) -> gr.HTML:
-    """The pad between the prompts in the boxes `fields`. Its "input" asks for points, its "submit" for one to keep."""
-    return _widget("pad.js", value, elem_id, fields=fields)
+def pad(
+    value: dict[str, Any], elem_id: str, *, fields: list[str], style: str, follow: Callable[[dict[str, Any]], dict[str, Any]]
+) -> gr.HTML:
+    """The pad between the prompts in the boxes `fields`, in the style of the box `style`.
+
+    Its script asks `follow` for points, in the words of its value; its "submit" asks for one to keep.
+    """
+
+    def draw_points(question: dict[str, Any]) -> dict[str, Any]:
+        return follow(question)
+
+    return _widget("pad.js", value, elem_id, fields=fields, style=style, server_functions=[draw_points])
 
 
 def seed_box(label: str, elem_id: str) -> gr.Textbox:

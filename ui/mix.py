@@ -6,6 +6,7 @@ point when it has the last. Nothing waits in the queue for it, and the model's l
 
 from __future__ import annotations
 
+import secrets
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -54,18 +55,20 @@ class Mix:
         self._outbox = outbox
         self._places = threading.BoundedSemaphore(MAX_AT_ONCE)
 
-    def follow(
-        self,
-        prompt_a: object,
-        prompt_b: object,
-        prompt_c: object,
-        prompt_d: object,
-        style: object,
-        event: gr.EventData,
-        request: gr.Request,
-    ) -> dict[str, Any]:
-        """Pictures of the points that the event asks for. Every ending is a state of the pad, never an exception."""
-        return self._answer((prompt_a, prompt_b, prompt_c, prompt_d), style, event, request, keep=False)
+    def follow(self, question: object) -> dict[str, Any]:
+        """Pictures of the points that a page asks for. Every ending is a state of the pad, never an exception.
+
+        Called by the pad's script without the queue and its messages, which would cost a point as much time as drawing it does.
+
+        Args:
+            question: {visitor, stamp, prompts, style, points, seeds}; `visitor` is a name that the page has given itself, and only
+                tells which question a newer one replaces.
+        """
+        sent = question if isinstance(question, dict) else {}
+        given, visitor = sent.get("prompts"), sent.get("visitor")
+        prompts = tuple(given) if isinstance(given, list) and len(given) == len(CORNERS) else ()
+        name = f"pad {visitor[:64]}" if isinstance(visitor, str) and visitor else f"pad {secrets.token_hex(8)}"
+        return self._answer(prompts, sent.get("style"), sent, name, keep=False)
 
     def keep(
         self,
@@ -78,19 +81,21 @@ class Mix:
         request: gr.Request,
     ) -> dict[str, Any]:
         """The same, and the last picture as a file to save."""
-        return self._answer((prompt_a, prompt_b, prompt_c, prompt_d), style, event, request, keep=True)
+        sent = event._data if isinstance(event._data, dict) else {}
+        return self._answer((prompt_a, prompt_b, prompt_c, prompt_d), style, sent, session_of(request), keep=True)
 
     def _answer(
-        self, prompts: tuple[object, ...], style: object, event: gr.EventData, request: gr.Request, keep: bool
+        self, prompts: tuple[object, ...], style: object, sent: dict[str, Any], session: str, keep: bool
     ) -> dict[str, Any]:
-        sent = event._data if isinstance(event._data, dict) else {}
         answer = IDLE | {"stamp": sent.get("stamp") if isinstance(sent.get("stamp"), int) else 0}
         if is_loading(self._engine):
             return answer | {"state": "waiting", "message": self._engine.status.message}
         if not self._places.acquire(blocking=False):
             return answer | {"state": "waiting", "message": "Many people are drawing just now."}
-        run = self._runs.begin(session_of(request), self.kind)
+        run = self._runs.begin(session, self.kind)
         try:
+            if not prompts:
+                raise SettingError("Give each of the four corners a prompt or an empty text.")
             points = asked_points(sent.get("points"))
             seeds = asked_seeds(sent.get("seeds"))
             drawn = [self._draw(prompts, style, seeds, x, y, run.cancel, keep) for x, y in points]
@@ -176,12 +181,17 @@ def mix_tab(engine: Engine, runs: Runs, settings: PageSettings) -> None:
                         gr.Textbox(value=example, label=label, lines=1, max_lines=3, elem_id=f"mix-{corner}", min_width=120)
                     )
         with gr.Column(elem_classes="show"):
-            pad = components.pad(IDLE, "pad", fields=[f"mix-{corner}" for corner in CORNERS])
+            # The script's questions come only when the page is there, and the handlers by then as well.
+            pad = components.pad(
+                IDLE,
+                "pad",
+                fields=[f"mix-{corner}" for corner in CORNERS],
+                style="mix-style",
+                follow=lambda question: handlers.follow(question),
+            )
         with gr.Column(elem_classes="tune"):
             style = gr.Dropdown([inputs.ANY_STYLE, *engine.styles], value=inputs.ANY_STYLE, label="Style", elem_id="mix-style")
     handlers = Mix(engine, runs, Outbox(pad))
     values = {f"prompt_{corner}": box for corner, box in zip(CORNERS, boxes, strict=True)} | {"style": style}
-    drawn: dict[str, Any] = {"inputs_kwargs": values, "outputs": pad, "queue": False, "trigger_mode": "multiple", **QUIET}
-    pad.input(handlers.follow, **drawn)
-    pad.submit(handlers.keep, **drawn)
+    pad.submit(handlers.keep, inputs_kwargs=values, outputs=pad, queue=False, trigger_mode="multiple", **QUIET)
     style.input(None, js="() => { window.playground.redraw?.(); }", api_visibility="private")

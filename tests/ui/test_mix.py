@@ -29,7 +29,9 @@ def pad(engine: FakeEngine) -> Mix:
 
 
 def ask(handlers: Mix, sent: Any, prompts: tuple = PROMPTS, style: Any = "any", keep: bool = False) -> dict[str, Any]:
-    return (handlers.keep if keep else handlers.follow)(*prompts, style, gr.EventData(None, sent), ME)
+    if keep:
+        return handlers.keep(*prompts, style, gr.EventData(None, sent), ME)
+    return handlers.follow({"prompts": list(prompts), "style": style, **sent} if isinstance(sent, dict) else sent)
 
 
 def question(*points: list[float], **changes: Any) -> dict[str, Any]:
@@ -79,8 +81,13 @@ def test_a_picture_that_is_kept_says_how_it_was_made():
 @pytest.mark.parametrize(
     ("sent", "message"),
     [
-        (None, "1 to 5 points"),
-        ([], "1 to 5 points"),
+        (None, "four corners"),
+        ([], "four corners"),
+        (question([0, 0], prompts="a cat"), "four corners"),
+        (question([0, 0], prompts=["a cat"] * 3), "four corners"),
+        (question([0, 0], prompts=["a cat", "", "", 7]), "must be text"),
+        (question([0, 0], style="cubist"), "no such style"),
+        (question([0, 0], style={}), "no such style"),
         ({"stamp": "x"}, "1 to 5 points"),
         (question(), "1 to 5 points"),
         (question(*[[0, 0]] * 6), "1 to 5 points"),

@@ -1,5 +1,6 @@
 // A pad between four prompts. Value: {stamp, state, message, points: [{x, y, image}], file}; state is idle, done, waiting or error.
-// Its "input" asks for pictures of points: {stamp, points: [[x, y], …], seeds}; its "submit" for one to save.
+// server.draw_points answers with such a value: {visitor, stamp, prompts, style, points: [[x, y], …], seeds}; the widget's "submit" asks
+// for one picture to save: {stamp, points, seeds}.
 const { make, address, after, box, groundSwitch } = window.playground;
 
 const STILL = 500; // milliseconds without a key before the corners are drawn anew
@@ -32,6 +33,7 @@ const clamp = (value) => Math.min(1, Math.max(0, value));
 let at = [0.5, 0.5];
 let seeds = fresh();
 let stamp = 0;
+const visitor = fresh().join("-");
 let asked = null; // what the server is at work on
 let cornersWanted = false;
 let pointWanted = false;
@@ -48,7 +50,8 @@ const ask = () => {
   asked = { stamp: ++stamp, corners: cornersWanted ? filled : [], at: [...at] };
   cornersWanted = pointWanted = false;
   patience();
-  trigger("input", { stamp, points, seeds });
+  const style = box(props.style)?.value ?? "";
+  server.draw_points({ visitor, stamp, prompts: told, style, points, seeds }).then(receive, () => {}); // lost: see patience
 };
 // An answer may be lost with the connection: then the next question is asked after all.
 const patience = after(8000, () => {
@@ -129,8 +132,7 @@ keep.addEventListener("click", () => {
 
 // Receiving
 
-const show = () => {
-  const value = props.value ?? {};
+const receive = (value) => {
   if (!asked || value.stamp !== asked.stamp) return;
   const answered = asked;
   asked = null;
@@ -191,4 +193,4 @@ window.playground.redraw = () => {
 
 status.textContent = "Drag the picture between the corners";
 place();
-watch("value", show);
+watch("value", () => receive(props.value ?? {}));
