@@ -340,6 +340,20 @@ class FlowMapPrior(ModelMixin, ConfigMixin):
         made.load_state_dict(made.state_dict() | flow.state_dict())
         return made.to(flow.dtype)
 
+    @torch.no_grad()
+    def to_flow(self) -> FlowPrior:
+        """The flow that this map holds, its velocities where r = t without guidance (a weight of 1): where training can go on.
+
+        The embedding of that weight is a constant, so it goes into the bias of the time's.
+        """
+        made = FlowPrior(**{name: self.config[name] for name in PRIOR_SETTINGS})
+        weights = {name: value for name, value in self.state_dict().items() if not name.startswith("trunk.guidance.")}
+        layers, bias = self.trunk.guidance, "trunk.time.2.bias"
+        one = timestep_embedding(torch.full((1,), 1 / MAX_GUIDANCE, device=self.device), self.trunk.width)
+        weights[bias] = weights[bias] + layers(one.to(weights[bias].dtype))[0]
+        made.load_state_dict(weights)
+        return made.to(self.dtype)
+
     def forward(self, z: Tensor, t: Tensor, r: Tensor, text: TextFeatures, guidance: Tensor) -> Tensor:
         """Latents (B, C, S, S) at times t (B,), times r (B,) <= t, guidance weights (B,) -> average velocities (B, C, S, S)."""
         return self.trunk(z, t, text, r=r, guidance=guidance)

@@ -31,7 +31,7 @@ from dalle.text import TextFeatures
 from train.latent_adversary import LatentAdversary, LatentDiscriminator, TeacherEyes, scaled_to
 from train.latents import LatentBatch, check_trained_with
 from train.loop import Loop, step_generator
-from train.prior import LatentTask, Material, add_latent_arguments, gather_latents, load_prior
+from train.prior import LatentTask, Material, add_latent_arguments, gather_latents, load_flow, load_prior
 
 STEP_COUNTS = {1: 0.35, 2: 0.25, 4: 0.2, 8: 0.1, 16: 0.1}
 """How often a training pair comes from a trajectory of so many steps."""
@@ -142,7 +142,8 @@ class DistillTask(LatentTask):
         """
         Args:
             init: a student to start from, in place of the teacher's weights.
-            carry: an old teacher and its student: what the student learnt is carried over to this teacher.
+            carry: an old teacher and its student: what the student learnt is carried over to this teacher. Where this teacher began
+                as the flow of a flow map (`load_flow`), both are that flow map.
             first_alpha: by default 1 for a fresh student, and near the last for one that is a flow map already.
             adversarial: the adversary's pull in units of the distillation's own, 0 for none.
         """
@@ -155,7 +156,7 @@ class DistillTask(LatentTask):
         if carry is not None:
             for old in carry:
                 check_trained_with(old, self.trained_with)
-            student = carried(teacher, load_prior(FlowPrior, carry[0]), load_prior(FlowMapPrior, carry[1]))
+            student = carried(teacher, load_flow(carry[0]), load_prior(FlowMapPrior, carry[1]))
         else:
             student = load_prior(FlowMapPrior, init) if init else FlowMapPrior.from_flow(teacher)
         if teacher.config.refiner_depth and not student.config.refiner_depth:
@@ -267,7 +268,7 @@ def main(argv: list[str]) -> int:
     first = "share of a step that the teacher takes at first (default: 1, or 2.5 times the last for a student that is a flow map)"
     parser.add_argument("--first-alpha", type=float, help=first)
     parser.add_argument("--last-alpha", type=float, default=0.1, help="share of a step that the teacher takes in the end")
-    old = "a teacher before it was trained further, and its student: what that learnt is where this one starts"
+    old = "a teacher before it was trained further, or a flow map if it began as one, and its student: where this one starts"
     parser.add_argument("--carry", type=Path, nargs=2, metavar=("TEACHER", "STUDENT"), help=old)
     parser.add_argument("--adversarial", type=float, default=0.0, help="pull of the adversary; 1: as strong as the distillation")
     parser.add_argument("--adversary-rate", type=float, default=5e-4, help="learning rate of the discriminator")

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from dalle.config import DEFAULT_GUIDANCE, PRESETS, CheckpointError, PriorConfig, SettingError
 from dalle.hardware import supports_bf16
 from dalle.hub import WEIGHTS, check_names, read_json
-from dalle.prior import PRIORS, Prior, build_prior, with_refiner
+from dalle.prior import PRIORS, FlowMapPrior, FlowPrior, Prior, build_prior, with_refiner
 from dalle.sampling import draw_noise
 from dalle.text import TextEncoder, TextFeatures
 from dalle.vae import DalleVAE
@@ -135,6 +135,17 @@ def load_prior(kind: type[Prior], folder: Path) -> Prior:
         raise CheckpointError(f"{folder} holds no {kind.__name__} that can be loaded ({type(error).__name__}).") from error
 
 
+def load_flow(folder: Path) -> FlowPrior:
+    """A flow prior, or the one that a flow map holds (`FlowMapPrior.to_flow`): a published model can be trained on.
+
+    Raises:
+        CheckpointError: the folder holds neither.
+    """
+    if read_json(folder / "config.json").get("_class_name") == FlowMapPrior.__name__:
+        return load_prior(FlowMapPrior, folder).to_flow()
+    return load_prior(FlowPrior, folder)
+
+
 class LatentTask:
     """What the stages that train a prior share: optimisers, sample grid, export."""
 
@@ -212,7 +223,10 @@ class PriorTask(LatentTask):
         if refiner_depth is not None:
             self.preset = dataclasses.replace(self.preset, refiner_depth=refiner_depth)
         torch.manual_seed(self.config.seed)
-        prior = load_prior(PRIORS[kind], init) if init else build_prior(self.preset)
+        if init:
+            prior = load_flow(init) if kind == "flow" else load_prior(PRIORS[kind], init)
+        else:
+            prior = build_prior(self.preset)
         if self.preset.refiner_depth and not prior.config.refiner_depth:  # weights from before there was one
             prior = with_refiner(prior, self.preset.refiner_width, self.preset.refiner_depth)
         self.prepare(prior, matrix_rate, other_rate)

@@ -29,6 +29,18 @@ def test_it_begins_as_the_flow_it_was_made_of(tiny_pipeline, flow_map):
     assert not torch.allclose(flow_map(z, t, t / 2, text, torch.ones(3)), tiny_pipeline.prior(z, t, text), atol=1e-4)
 
 
+@torch.no_grad()
+def test_the_flow_that_a_map_holds_is_the_map_where_r_is_t(tiny_pipeline):
+    acting = FlowMapPrior.from_flow(tiny_pipeline.prior).eval()
+    for name, parameter in acting.named_parameters():
+        if "guidance" in name:
+            torch.nn.init.normal_(parameter, std=0.3)
+    z, t, text = torch.randn(3, 8, 16, 16), torch.tensor([0.2, 0.7, 1.0]), features(3, 5)
+    held = acting.to_flow().eval()
+    torch.testing.assert_close(held(z, t, text), acting(z, t, t, text, torch.ones(3)), atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(held(z, t, text), tiny_pipeline.prior(z, t, text), atol=1e-3)  # the guidance's share is in it
+
+
 # The refiner, which all priors may have
 
 

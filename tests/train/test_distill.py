@@ -17,7 +17,7 @@ from dalle.sampling import guided, times
 from tests.dalle.test_sampling import features
 from tests.train.test_training import TINY, log_of, run, stages  # noqa: F401  (a fixture)
 from train.distill import STEP_COUNTS, Segments, alpha_at, draw_segments, flow_map_target
-from train.prior import load_prior
+from train.prior import load_flow, load_prior
 
 
 def segments(count: int, t: float = 0.8, r: float = 0.3) -> Segments:
@@ -148,6 +148,18 @@ def test_a_teacher_of_another_latent_space_is_refused(distilled, stages, store_f
     given[given.index("--teacher") + 1] = tmp_path / "nothing"
     assert run(*given, "--run-folder", tmp_path / "run", "--steps", 2) == 1
     assert "python -m train prior" in capsys.readouterr().err
+
+
+def test_a_flow_is_loaded_from_either_kind(distilled, stages, tmp_path):  # noqa: F811
+    plain = load_flow(stages / "flow" / "prior")
+    assert isinstance(plain, FlowPrior)
+    found = load_flow(distilled / "prior")
+    assert isinstance(found, FlowPrior)
+    held = load_prior(FlowMapPrior, distilled / "prior").to_flow()
+    for name, value in held.state_dict().items():
+        torch.testing.assert_close(found.state_dict()[name], value)
+    with pytest.raises(CheckpointError, match="config"):
+        load_flow(tmp_path)
 
 
 def test_only_the_kind_that_is_wanted_is_loaded(stages, tmp_path):  # noqa: F811

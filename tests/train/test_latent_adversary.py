@@ -158,6 +158,14 @@ def test_what_was_learnt_is_carried_to_a_teacher_trained_further():
     assert torch.equal(found["trunk.guidance.0.weight"], after["trunk.guidance.0.weight"])
 
 
+def test_a_flow_map_that_was_turned_back_into_a_flow_is_carried_to_itself():
+    student = student_of(flow(4, refiner_depth=1))
+    held = student.to_flow()
+    again = carried(held, held, student).state_dict()
+    for name, value in student.state_dict().items():
+        torch.testing.assert_close(again[name], value)
+
+
 def test_a_refiner_that_the_old_ones_had_not_is_the_new_teacher_s():
     old = flow(4)
     new = with_refiner(flow(5), 16, 1)

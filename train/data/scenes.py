@@ -38,13 +38,17 @@ from train.data.captions import (
 )
 from train.data.store import SpriteStore, small_pictures
 
-KINDS = {"single": 0.30, "coloured": 0.12, "counted": 0.14, "pair": 0.22, "coloured pair": 0.17, "sized": 0.05}
+KINDS = {"single": 0.27, "coloured": 0.12, "counted": 0.14, "pair": 0.25, "coloured pair": 0.18, "sized": 0.04}
 """How often each kind of scene is drawn."""
 
 PROCEDURAL = ("pixel", "silhouette", "outline", "sepia")
 PAINTS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white", "gray")
 PAIR_PAINTS = PAINTS[:7]
 """Colours of two things in one scene: those that are told from each other at a glance."""
+SIDE_BY_SIDE = 0.5
+"""Share of the pairs that stand side by side."""
+SAID_BESIDE = 0.6
+"""Share of those whose caption does not say which is on the left."""
 MIRRORED = {"right": "left", "below": "above"}
 HELD_OUT_PAIRS = 5
 """Percent of colour-object and object-relation-object pairs that training never shows."""
@@ -214,7 +218,8 @@ class SceneComposer:
         rows, picks = (self.tintable, self._tintable) if coloured else (self.objects, self._objects)
         for _ in range(TRIES):
             first, second = self._pick(rng, rows, picks), self._pick(rng, rows, picks)
-            relation = rng.choice(tuple(RELATIONS))
+            beside = rng.random() < SIDE_BY_SIDE
+            relation = rng.choice([name for name in RELATIONS if (name in ("left", "right")) == beside])
             a, b = self._bare(first), self._bare(second)
             colours = rng.sample(PAIR_PAINTS, 2) if coloured else ["", ""]
             combinations = [(a, relation, b)]
@@ -248,7 +253,7 @@ class SceneComposer:
         # What is named behind, or stands below what lies on it, is painted first.
         layers = [two, one] if relation == "on" else [one, two]
         caption = join([names[0], rng.choice(RELATIONS[relation]), names[1]])
-        if relation in ("left", "right") and rng.random() < 0.3:
+        if relation in ("left", "right") and rng.random() < SAID_BESIDE:
             caption = join([names[0], rng.choice(BESIDE), names[1]])
         label: dict[str, object] = {
             "kind": "coloured pair" if coloured else "pair",
