@@ -312,18 +312,26 @@ def save_png(
 ) -> Path:
     """Save `image` as PNG with its transparency, `metadata` as text chunks, and XMP that says a model made it.
 
+    Raises as `write_whole` and `png_bytes` do.
+    """
+    return write_whole(path, png_bytes(image, metadata), overwrite=overwrite)
+
+
+def png_bytes(image: Image.Image, metadata: Mapping[str, str] | None = None) -> bytes:
+    """The file that `save_png` writes.
+
     Keys are PNG keywords, 1 to 79 Latin-1 characters ("prompt", "seed", "model", "settings"); values may be any text.
-    Raises as `write_whole` does, and `ValueError` for a key that PNG does not allow.
+    Raises `ValueError` for a key that PNG does not allow.
     """
     chunks = PngInfo()
     for key, value in (metadata or {}).items():
         if not 1 <= len(key.encode("latin-1", "strict")) <= 79 or not key.isprintable() or key != key.strip():
             raise ValueError(f"not a PNG keyword: {key!r}")
-        chunks.add_text(key, _xml_safe(str(value)))  # tEXt where Latin-1 holds the value, otherwise iTXt
-    chunks.add_itxt(XMP_KEYWORD, _xmp({}))
+        chunks.add_text(key, xml_safe(str(value)))  # tEXt where Latin-1 holds the value, otherwise iTXt
+    chunks.add_itxt(XMP_KEYWORD, xmp({}))
     buffer = io.BytesIO()
     image.save(buffer, "PNG", pnginfo=chunks, compress_level=6)
-    return write_whole(path, buffer.getvalue(), overwrite=overwrite)
+    return buffer.getvalue()
 
 
 def save_webp(
@@ -363,7 +371,7 @@ def save_webp(
         loop=0 if loop else 1,
         quality=quality,
         method=0,
-        xmp=_xmp({key: str(value) for key, value in (metadata or {}).items()}).encode(),
+        xmp=xmp({key: str(value) for key, value in (metadata or {}).items()}).encode(),
     )
     return write_whole(path, buffer.getvalue(), overwrite=overwrite)
 
@@ -375,16 +383,16 @@ def data_uri(image: Image.Image) -> str:
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _xml_safe(text: str) -> str:
+def xml_safe(text: str) -> str:
     """Without what neither XML nor a PNG text chunk can hold: control characters and lone surrogates."""
     return re.sub(r"[^\t\n\r\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "", text)
 
 
-def _xmp(metadata: Mapping[str, str]) -> str:
+def xmp(metadata: Mapping[str, str]) -> str:
     """An XMP packet with the IPTC source type and, where there is any, `metadata` as JSON for a description."""
     description = ""
     if metadata:
-        text = escape(_xml_safe(json.dumps(dict(metadata), ensure_ascii=False)))
+        text = escape(xml_safe(json.dumps(dict(metadata), ensure_ascii=False)))
         language = '<rdf:li xml:lang="x-default">'
         description = f"<dc:description><rdf:Alt>{language}{text}</rdf:li></rdf:Alt></dc:description>"
     return (

@@ -223,10 +223,8 @@ class PriorTask(LatentTask):
         if refiner_depth is not None:
             self.preset = dataclasses.replace(self.preset, refiner_depth=refiner_depth)
         torch.manual_seed(self.config.seed)
-        if init:
-            prior = load_flow(init) if kind == "flow" else load_prior(PRIORS[kind], init)
-        else:
-            prior = build_prior(self.preset)
+        loaded = (lambda: load_flow(init)) if kind == "flow" else (lambda: load_prior(PRIORS[kind], init))
+        prior = loaded() if init else build_prior(self.preset)
         if self.preset.refiner_depth and not prior.config.refiner_depth:  # weights from before there was one
             prior = with_refiner(prior, self.preset.refiner_width, self.preset.refiner_depth)
         self.prepare(prior, matrix_rate, other_rate)

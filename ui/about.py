@@ -17,9 +17,11 @@ A small text-to-picture model and the page to play with it. A language model tur
 network turns these and some noise into a compact picture code, and a decoder paints the code: 256 by 256 pixels, with
 transparency, so that a drawing can be used as a sticker, an icon or a game sprite right away.
 
-**Generate** draws up to nine pictures of a sentence. The same words, seed and settings give the same picture again; all
-of them are written into the PNG that you save. **Interpolate** walks from one prompt to another inside the model: every
-frame is drawn by it, none is a blend of two pictures.
+**Generate** draws up to sixteen pictures of a sentence. The same words, seed and settings give the same picture again; all
+of them are written into the PNG that you save, and such a PNG brings its settings back when it is opened here. Behind the
+⋯ on a picture are other sizes, SVG, a link and Python. **Interpolate** walks from one prompt to another inside the model:
+every frame is drawn by it, none is a blend of two pictures. **Mix** does the same between four prompts. **Album** holds
+what was drawn in this browser; a kit has pictures in PNG and SVG, a sheet of stickers, and the attribution to pass on.
 
 Under each prompt a judge says, before anything is drawn, how well the words fit what the model has learned, and which
 captions it knows that come nearest. *Strict* refuses prompts that it expects to fail.
@@ -46,7 +48,9 @@ its version and licence.
 ## Privacy
 
 Prompts and pictures are not logged and not sent anywhere else. Pictures lie in a temporary folder of this server under
-names that can't be guessed, and are deleted after {hours}. The page loads nothing from other sites.
+names that can't be guessed, and are deleted after {hours}. The album is a list of prompts, seeds and settings in your
+browser's own storage; the server draws its pictures anew when you look at it, and keeps none. What a link restores stands
+behind its #, which browsers do not send along. The page loads nothing from other sites.
 """
 
 

@@ -25,9 +25,29 @@ def asset(name: str) -> str:
     return (STATIC / name).read_text(encoding="utf-8")
 
 
-def wall(value: dict[str, Any], elem_id: str) -> gr.HTML:
-    """The pictures of a run, as they come."""
-    return _widget("wall.js", value, elem_id)
+Answerer = Callable[[dict[str, Any]], dict[str, Any]]
+"""Answers a question of a widget's script; see `ui.direct`."""
+
+
+def wall(value: dict[str, Any], elem_id: str, *, deliver: Answerer) -> gr.HTML:
+    """The pictures of a run, as they come. Its script asks `deliver` for files; its "input" asks for a link to be opened."""
+
+    def deliver_files(question: dict[str, Any]) -> dict[str, Any]:
+        return deliver(question)
+
+    return _widget("wall.js", value, elem_id, server_functions=[deliver_files])
+
+
+def album(elem_id: str, *, redraw: Answerer, deliver: Answerer) -> gr.HTML:
+    """The pictures that this browser keeps recipes of. Its script asks `redraw` for them; its "select" asks to open one."""
+
+    def redraw_pictures(question: dict[str, Any]) -> dict[str, Any]:
+        return redraw(question)
+
+    def deliver_files(question: dict[str, Any]) -> dict[str, Any]:
+        return deliver(question)
+
+    return _widget("album.js", {}, elem_id, server_functions=[redraw_pictures, deliver_files])
 
 
 def verdict(value: dict[str, Any], elem_id: str, *, field: str) -> gr.HTML:
@@ -49,7 +69,7 @@ def morph(value: dict[str, Any], elem_id: str, *, fields: list[str]) -> gr.HTML:
 
 
 def pad(
-    value: dict[str, Any], elem_id: str, *, fields: list[str], style: str, follow: Callable[[dict[str, Any]], dict[str, Any]]
+    value: dict[str, Any], elem_id: str, *, fields: list[str], style: str, follow: Answerer
 ) -> gr.HTML:
     """The pad between the prompts in the boxes `fields`, in the style of the box `style`.
 

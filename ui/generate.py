@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from dalle.config import DEFAULT_GUIDANCE, MAX_GUIDANCE, MAX_IMAGES, MAX_STEPS, VARIATION_STRENGTH, DalleError, RefusedError
-from dalle.images import data_uri
-from dalle.requests import DEFAULT_NUM_IMAGES, GenerateRequest, Picture, StepProgress, picture_metadata, variation
-from ui import components, inputs, verdict
+from dalle.config import (
+    DEFAULT_GUIDANCE,
+    MAX_GUIDANCE,
+    MAX_IMAGES,
+    MAX_STEPS,
+    MIN_TRUNCATION,
+    VARIATION_STRENGTH,
+    DalleError,
+    RefusedError,
+)
+from dalle.images import data_uri, read_png_metadata
+from dalle.requests import DEFAULT_NUM_IMAGES, GenerateRequest, Picture, StepProgress, picture_metadata, request_of, variation
+from ui import components, inputs, links, verdict
+from ui.code import picture_code
+from ui.deliver import Deliver
+from ui.direct import Direct
 from ui.failures import message_for
 from ui.outbox import Outbox
 from ui.runner import QUIET, Handlers, session_of, wire
@@ -39,6 +54,7 @@ IDLE: dict[str, Any] = {
     "number": 0,
     "state": "idle",
     "message": "Nothing drawn yet",
+    "note": "",
     "prompt": "",
     "total": 0,
     "pictures": [],
@@ -48,6 +64,14 @@ IDLE: dict[str, Any] = {
 
 Update = tuple[Any, Any, Any]
 """What one yield of a run sets: the wall, the verdict, the seed box (any of them may be gr.skip())."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What to draw where it is not what stands in the page's boxes; `made` is the model and revision that drew it first."""
+
+    request: GenerateRequest
+    made: tuple[str, str] = ("", "")
 
 
 class Generate(Handlers):
@@ -74,10 +98,51 @@ class Generate(Handlers):
             count = inputs.whole_number(num_images, "number of pictures")
             wish = variation(original, far, DEFAULT_NUM_IMAGES if count is None else count)
         except Exception as error:
-            ticket, state = self.enter(request)
-            self._runs.cancel(session_of(request), self.kind)
-            return ticket, state | {"state": "error", "message": message_for(error)}
-        return self.enter(request, wish, prompt=wish.prompt, total=places(num_images))
+            return self._not_begun(request, error)
+        return self.enter(request, Wish(wish), prompt=wish.prompt, total=places(num_images))
+
+    def _not_begun(self, request: gr.Request, error: Exception) -> tuple[str, dict[str, Any]]:
+        ticket, state = self.enter(request)
+        self._runs.cancel(session_of(request), self.kind)
+        return ticket, state | {"state": "error", "message": message_for(error)}
+
+    def open_sent(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
+        """Loads a picture's settings into the boxes and draws it again: of a {link}, or of a {recipe} that the browser kept."""
+        try:
+            sent = event._data if isinstance(event._data, dict) else {}
+            if "link" in sent:
+                wish = Wish(links.picture_of(sent["link"]), links.made_by(links.parts_of(sent["link"])))
+            else:
+                wish = opened(inputs.recipe_text(sent.get("recipe")))
+        except Exception as error:
+            return (*self._not_begun(request, error), *[gr.skip()] * BOXES)
+        return self._open(wish, request)
+
+    def open_file(self, path: str | None, request: gr.Request) -> tuple[Any, ...]:
+        """The same for a PNG that was saved here; gradio has put the upload at `path`."""
+        try:
+            wish = opened(read_png_metadata(Path(path or "")))
+        except Exception as error:
+            return (*self._not_begun(request, error), *[gr.skip()] * BOXES)
+        return self._open(wish, request)
+
+    def _open(self, wish: Wish, request: gr.Request) -> tuple[Any, ...]:
+        """Ticket, wall, tabs, and the boxes. The engine checks ranges, so sliders get what they can show."""
+        asked = wish.request
+        begun = self.enter(request, wish, prompt=shown(asked.prompt), total=1)
+        usual = self._engine.default_steps[0]
+        return (
+            *begun,
+            gr.Tabs(selected="generate"),
+            asked.prompt,
+            str(asked.seed),
+            True,
+            within(asked.num_inference_steps, 1, MAX_STEPS, usual),
+            within(asked.guidance_scale, 0, MAX_GUIDANCE, DEFAULT_GUIDANCE),
+            asked.style if asked.style in self._engine.styles else inputs.ANY_STYLE,
+            within(asked.truncation, MIN_TRUNCATION, 1, 1.0),
+            asked.negative_prompt or "",
+        )
 
     def surprise(self) -> Any:
         """Something to draw that the model was taught."""
@@ -108,19 +173,21 @@ class Generate(Handlers):
             return
         total = 0
         pictures: list[dict[str, Any]] = []
-        varied: GenerateRequest | None = run.wish
+        asked: Wish | None = run.wish
+        varied = asked.request if asked else None
+        note = ""
         if varied is not None:
             prompt, style = varied.prompt, varied.style
 
         def wall(name: str, message: str, progress: dict[str, Any] | None = None) -> dict[str, Any]:
-            more = {"prompt": shown(prompt), "total": total, "pictures": list(pictures), "progress": progress}
+            more = {"prompt": shown(prompt), "total": total, "pictures": list(pictures), "progress": progress, "note": note}
             return self.blank(run, name, message, **more)
 
         def state(name: str, message: str, progress: dict[str, Any] | None = None) -> Update:
             return wall(name, message, progress), gr.skip(), gr.skip()
 
         def work() -> Iterator[Update]:
-            nonlocal total
+            nonlocal total, note
             wish = varied or inputs.generate_request(
                 prompt=prompt,
                 num_images=num_images,
@@ -138,6 +205,7 @@ class Generate(Handlers):
             total = places(wish.num_images)
             for message in until_ready(self._engine, run.cancel):
                 yield state("busy", message)
+            note = links.other_model(asked.made, self._engine) if asked else ""
             # A seed that was given stays as it stands in its box: the visitor may be typing the next one.
             shown_seed = str(wish.seed) if drawn_seed else gr.skip()
             yield wall("busy", "Starting"), verdict.judge_prompt(self._engine, prompt, style), shown_seed
@@ -174,8 +242,34 @@ class Generate(Handlers):
             "score": picture.score,
             "name": file["orig_name"],
             "file": file,
-            "recipe": picture_metadata(picture),
+            **kept(picture),
         }
+
+
+BOXES = 9
+"""What `Generate._open` sets beside ticket and wall."""
+
+
+def kept(picture: Picture) -> dict[str, Any]:
+    """What the page needs of a picture to make it again, to link to it and to tell how it is drawn in Python."""
+    recipe = picture_metadata(picture)
+    return {"recipe": recipe, "link": links.picture_link(picture), "code": picture_code(request_of(recipe), recipe["model"])}
+
+
+def opened(metadata: dict[str, str]) -> Wish:
+    """What a file's text or a recipe asks for.
+
+    Raises:
+        SettingError: it is not from here, or a mixture.
+    """
+    request = request_of(metadata)
+    return Wish(request, links.made_by(json.loads(metadata["settings"])))
+
+
+def within(value: object, low: float, high: float, usual: float) -> float:
+    """A number that a slider can show: `usual` for none, and for what is out of its range, which the engine will complain of."""
+    fits = isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+    return value if fits else usual
 
 
 def told(item: StepProgress, total: int) -> tuple[str, dict[str, Any]]:
@@ -207,11 +301,19 @@ def stopped(count: int, total: int) -> str:
     return f"Stopped after {count} of {total} pictures" if total else "Stopped"
 
 
-def generate_tab(engine: Engine, runs: Runs, settings: PageSettings) -> tuple[Outbox, gr.Slider, gr.Checkbox]:
-    """Lays the tab out and wires it.
+@dataclass(frozen=True)
+class GenerateTab:
+    """What others need of the tab: the outbox of its wall, what depends on the model, and a way in for what opens pictures."""
 
-    Returns the outbox of its wall, which the API shares, and what depends on the model: the steps, and "best first".
-    """
+    outbox: Outbox
+    steps: gr.Slider
+    best: gr.Checkbox
+    open_on: Callable[[Callable[..., Any]], None]
+    """Given a listener of a widget whose event has {recipe} or {link}: the picture is drawn again here."""
+
+
+def generate_tab(engine: Engine, runs: Runs, direct: Direct, settings: PageSettings, tabs: gr.Tabs) -> GenerateTab:
+    """Lays the tab out and wires it."""
     with gr.Row(elem_classes="bench"):
         with gr.Column(elem_classes="ask"):
             prompt = gr.Textbox(
@@ -229,7 +331,9 @@ def generate_tab(engine: Engine, runs: Runs, settings: PageSettings) -> tuple[Ou
             ready = [[text, {"prompt": text}] for text in settings.examples]
             examples = components.chips(ready, "examples", title="Examples", surprise="Surprise me")
         with gr.Column(elem_classes="show"):
-            canvas = components.wall(IDLE | {"total": DEFAULT_NUM_IMAGES}, "wall")
+            # The script's questions come only when the page is there, and the handlers by then as well.
+            deliver = Deliver(engine, direct, lambda: outbox)
+            canvas = components.wall(IDLE | {"total": DEFAULT_NUM_IMAGES}, "wall", deliver=deliver.files)
         with gr.Column(elem_classes="tune"):
             num_images = gr.Slider(1, MAX_IMAGES, value=DEFAULT_NUM_IMAGES, step=1, label="Pictures", elem_id="num-images")
             style = gr.Dropdown([inputs.ANY_STYLE, *engine.styles], value=inputs.ANY_STYLE, label="Style", elem_id="style")
@@ -262,6 +366,9 @@ def generate_tab(engine: Engine, runs: Runs, settings: PageSettings) -> tuple[Ou
                 elem_id="negative",
             )
             strict = gr.Checkbox(label="Strict", info="Refuse a prompt that the judge expects to fail", elem_id="strict")
+            reopen = gr.File(
+                label="Open a PNG that was saved here", file_types=[".png"], height=96, elem_id="reopen", elem_classes="reopen"
+            )
     ticket = gr.Textbox(visible=False)
 
     outbox = Outbox(canvas)
@@ -290,6 +397,19 @@ def generate_tab(engine: Engine, runs: Runs, settings: PageSettings) -> tuple[Ou
     }
     for start in begun:
         wire(start, handlers, handlers.draw, ticket, values, [canvas, opinion, seed])
+    opening = [ticket, canvas, tabs, prompt, seed, lock_seed, steps, guidance, style, truncation, negative]
+
+    def open_on(listener: Callable[..., Any]) -> None:
+        begun = listener(handlers.open_sent, outputs=opening, queue=False, trigger_mode="multiple", **QUIET)
+        wire(begun, handlers, handlers.draw, ticket, values, [canvas, opinion, seed])
+
+    open_on(canvas.input)
+    # Preprocessed, unlike all others: gradio then makes sure that the path is an upload's.
+    dropped = reopen.upload(
+        handlers.open_file, inputs=reopen, outputs=opening, queue=False, **(QUIET | {"preprocess": True})
+    )
+    dropped.then(lambda: None, outputs=reopen, queue=False, **QUIET)
+    wire(dropped, handlers, handlers.draw, ticket, values, [canvas, opinion, seed])
     stop.click(handlers.stop, outputs=canvas, queue=False, trigger_mode="multiple", **QUIET)
     verdict.follow(engine, opinion, prompt, style)
-    return outbox, steps, best
+    return GenerateTab(outbox, steps, best, open_on)

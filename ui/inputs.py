@@ -143,15 +143,26 @@ def strength(value: object) -> float:
     return VARIATION_STRENGTH if found is None else found
 
 
+MAX_RECIPE = 20_000
+"""Characters of a recipe that a browser sends back."""
+
+
 def recipe(value: object) -> GenerateRequest:
     """The request of a picture by the text in its file, which a browser sends back.
 
     Raises:
         SettingError: it is no such text.
     """
+    return request_of(recipe_text(value))
+
+
+def recipe_text(value: object) -> dict[str, str]:
+    """The text itself, checked for its shape only."""
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
         raise SettingError("That is no picture that was drawn here.")
-    return request_of(value)
+    if sum(map(len, value.values())) > MAX_RECIPE:
+        raise SettingError("That is no picture that was drawn here: its text is too long.")
+    return value
 
 
 def text(value: object) -> str:

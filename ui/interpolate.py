@@ -9,17 +9,21 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 from PIL import Image
 
+from dalle.config import MIN_TRUNCATION
 from dalle.images import data_uri, slug
 from dalle.requests import InterpolateRequest, seed_or_random, with_seeds
-from ui import components, inputs, verdict
-from ui.generate import shown
+from ui import components, inputs, links, verdict
+from ui.code import path_code
+from ui.failures import message_for
+from ui.generate import shown, within
 from ui.outbox import Outbox
-from ui.runner import QUIET, Handlers, wire
+from ui.runner import QUIET, Handlers, session_of, wire
 from ui.runs import Run, Runs
 from ui.settings import PageSettings
 from ui.waiting import until_ready
@@ -39,11 +43,26 @@ IDLE: dict[str, Any] = {
     "prompts": ["", ""],
     "frames": {},
     "exports": None,
+    "link": "",
+    "code": "",
+    "at": 0,
 }
 """The path's JSON (see static/morph.js)."""
 
 Update = tuple[Any, Any, Any, Any, Any]
 """What one yield of a run sets: the path, both verdicts, both seed boxes (any of them may be gr.skip())."""
+
+
+BOXES = 8
+"""What `Interpolate.open_sent` sets beside ticket and path."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Of a link: where on the path the slider stood, and the model and revision that drew it."""
+
+    at: float = 0.0
+    made: tuple[str, str] = ("", "")
 
 
 class Interpolate(Handlers):
@@ -70,6 +89,28 @@ class Interpolate(Handlers):
             return gr.skip(), gr.skip()
         return self.begin(prompt_a, prompt_b, request)
 
+    def open_sent(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
+        """Loads what a {link} says into the boxes, to be prepared anew."""
+        sent = event._data if isinstance(event._data, dict) else {}
+        try:
+            asked, at = links.path_of(sent.get("link"))
+            opened = Opened(at, links.made_by(links.parts_of(sent["link"])))
+        except Exception as error:
+            ticket, path = self.enter(request)
+            self._runs.cancel(session_of(request), self.kind)
+            return ticket, path | {"state": "error", "message": message_for(error)}, *[gr.skip()] * BOXES
+        return (
+            *self.enter(request, opened, prompts=[shown(asked.prompt_a), shown(asked.prompt_b)], at=at),
+            gr.Tabs(selected="interpolate"),
+            asked.prompt_a,
+            asked.prompt_b,
+            "" if asked.seed_a is None else str(asked.seed_a),
+            "" if asked.seed_b is None else str(asked.seed_b),
+            asked.style or inputs.ANY_STYLE,
+            asked.pacing != "raw",
+            within(asked.truncation, MIN_TRUNCATION, 1, 1.0),
+        )
+
     def prepare(
         self,
         ticket: str,
@@ -87,10 +128,12 @@ class Interpolate(Handlers):
         if run is None:
             return
         sent: dict[str, str] = {}
+        opened: Opened = run.wish or Opened()
+        more: dict[str, Any] = {"at": opened.at}
 
         def path(name: str, message: str, exports: dict[str, Any] | None = None) -> dict[str, Any]:
             prompts = [shown(prompt_a), shown(prompt_b)]
-            return self.blank(run, name, message, prompts=prompts, frames=dict(sent), exports=exports)
+            return self.blank(run, name, message, prompts=prompts, frames=dict(sent), exports=exports, **more)
 
         def state(name: str, message: str, exports: dict[str, Any] | None = None) -> Update:
             return path(name, message, exports), gr.skip(), gr.skip(), gr.skip(), gr.skip()
@@ -109,6 +152,11 @@ class Interpolate(Handlers):
             wish = with_seeds(asked)
             for message in until_ready(self._engine, run.cancel):
                 yield state("busy", message)
+            more.update(
+                note=links.other_model(opened.made, self._engine),
+                link=links.path_link(wish, self._engine),
+                code=path_code(wish, self._engine.model, self._settings.frames_per_second),
+            )
             yield (
                 path("busy", "Starting"),
                 verdict.judge_prompt(self._engine, prompt_a, style),
@@ -162,7 +210,7 @@ def is_level(count: int) -> bool:
     return count >= 5 and (count - 1).bit_count() == 1
 
 
-def interpolate_tab(engine: Engine, runs: Runs, settings: PageSettings) -> Outbox:
+def interpolate_tab(engine: Engine, runs: Runs, settings: PageSettings, tabs: gr.Tabs) -> Outbox:
     """Lays the tab out and wires it. Returns the outbox of its path, which the API shares."""
     with gr.Row(elem_classes="bench"):
         with gr.Column(elem_classes="ask"):
@@ -214,6 +262,13 @@ def interpolate_tab(engine: Engine, runs: Runs, settings: PageSettings) -> Outbo
         ),
         gr.on([style.input, even.input, truncation.release], handlers.begin_if_given, **taken),
         rolled.then(handlers.begin_if_given, **taken),
+        path.input(
+            handlers.open_sent,
+            outputs=[ticket, path, tabs, *boxes, *seeds, style, even, truncation],
+            queue=False,
+            trigger_mode="multiple",
+            **QUIET,
+        ),
     ):
         wire(begun, handlers, handlers.prepare, ticket, values, [path, *opinions, *seeds])
     stop.click(handlers.stop, outputs=path, queue=False, trigger_mode="multiple", **QUIET)

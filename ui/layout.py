@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from ui.about import about_tab, card_text
+from ui.album import album_tab
 from ui.api import add_endpoints
 from ui.components import asset
+from ui.direct import Direct
 from ui.generate import generate_tab
 from ui.interpolate import interpolate_tab
 from ui.mix import mix_tab
@@ -30,6 +32,7 @@ def build_demo(engine: Engine, settings: PageSettings | None = None) -> gr.Block
     """The playground around `engine`, which may still be loading. Nothing is loaded here; `serve` starts it."""
     settings = settings or PageSettings()
     runs = Runs()
+    direct = Direct(engine, runs)
     sweep_seconds = max(1, min(300, settings.keep_seconds))
     with gr.Blocks(
         title=settings.title,
@@ -40,17 +43,19 @@ def build_demo(engine: Engine, settings: PageSettings | None = None) -> gr.Block
         with gr.Row(elem_id="masthead"):
             gr.HTML(masthead(settings), apply_default_css=False, js_on_load=None, elem_id="title")
             status = gr.HTML(status_line(engine.status), apply_default_css=False, js_on_load=None, elem_id="status")
-        with gr.Tabs(elem_id="tabs"):
+        with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Generate", id="generate"):
-                pictures, steps, best = generate_tab(engine, runs, settings)
+                generate = generate_tab(engine, runs, direct, settings, tabs)
             with gr.Tab("Interpolate", id="interpolate"):
-                animations = interpolate_tab(engine, runs, settings)
+                animations = interpolate_tab(engine, runs, settings, tabs)
             with gr.Tab("Mix", id="mix"):
-                mix_tab(engine, runs, settings)
+                mix_tab(engine, direct, settings, tabs)
+            with gr.Tab("Album", id="album"):
+                album_tab(engine, direct, generate)
             with gr.Tab("About", id="about"):
                 card = about_tab(settings)
-        add_endpoints(engine, pictures, animations, settings)
-        watch_status(engine, demo, status, card, steps, best)
+        add_endpoints(engine, generate.outbox, animations, settings)
+        watch_status(engine, demo, status, card, generate.steps, generate.best)
         demo.unload(forget(runs))
     demo.queue(max_size=settings.max_queue, default_concurrency_limit=4)
     return demo
@@ -69,7 +74,7 @@ def serve(demo: gr.Blocks, *, host: str | None = None, port: int | None = None, 
         footer_links=["api"],
         show_error=False,
         strict_cors=True,
-        max_file_size="1mb",  # nothing can be uploaded yet
+        max_file_size="4mb",  # a picture that was saved here is smaller
         ssr_mode=False,
         pwa=False,
         run_history=False,

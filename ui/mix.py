@@ -1,27 +1,24 @@
 """The Mix tab: up to four prompts at the corners of a pad, and the picture of the point that is dragged between them.
 
 A point takes one evaluation of the model, so it is drawn while the visitor drags: the script (static/pad.js) asks for the next
-point when it has the last. Nothing waits in the queue for it, and the model's lock lets everybody else have a turn in between.
+point when it has the last (`ui.direct`).
 """
 
 from __future__ import annotations
 
-import secrets
 import threading
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from dalle.config import MAX_SEED, Cancelled, SettingError
+from dalle.config import MAX_SEED, DalleError, SettingError
 from dalle.images import data_uri
 from dalle.requests import Picture
-from ui import components, inputs
-from ui.failures import message_for
+from ui import components, inputs, links
+from ui.direct import Direct, visitor_name
 from ui.outbox import Outbox
 from ui.runner import QUIET, session_of
-from ui.runs import Runs
 from ui.settings import PageSettings
-from ui.waiting import is_loading
 
 if TYPE_CHECKING:
     from dalle.engine import Engine
@@ -32,11 +29,18 @@ CORNERS = ("a", "b", "c", "d")
 MAX_POINTS = 5
 """Points that may be asked for at once: the four corners and the one between them."""
 
-MAX_AT_ONCE = 4
-"""Visitors whose points are drawn or wait for the model at once; beyond that a page is told to ask again."""
-
 IDLE: dict[str, Any] = {"stamp": 0, "state": "idle", "message": "", "points": [], "file": None}
 """The pad's JSON (see static/pad.js)."""
+
+
+def open_sent(event: gr.EventData) -> tuple[Any, ...]:
+    """Tabs, the four prompts and the style of a {link}; seeds and point are the script's own. A bad link changes nothing."""
+    sent = event._data if isinstance(event._data, dict) else {}
+    try:
+        asked = links.mix_of(sent.get("link"))
+    except DalleError:
+        return (gr.skip(),) * (len(CORNERS) + 2)
+    return gr.Tabs(selected="mix"), *asked.prompts, asked.style or inputs.ANY_STYLE
 
 
 def corner_weights(x: float, y: float) -> tuple[float, float, float, float]:
@@ -49,11 +53,10 @@ class Mix:
 
     kind = "mix"
 
-    def __init__(self, engine: Engine, runs: Runs, outbox: Outbox) -> None:
+    def __init__(self, engine: Engine, direct: Direct, outbox: Outbox) -> None:
         self._engine = engine
-        self._runs = runs
+        self._direct = direct
         self._outbox = outbox
-        self._places = threading.BoundedSemaphore(MAX_AT_ONCE)
 
     def follow(self, question: object) -> dict[str, Any]:
         """Pictures of the points that a page asks for. Every ending is a state of the pad, never an exception.
@@ -65,10 +68,9 @@ class Mix:
                 tells which question a newer one replaces.
         """
         sent = question if isinstance(question, dict) else {}
-        given, visitor = sent.get("prompts"), sent.get("visitor")
+        given = sent.get("prompts")
         prompts = tuple(given) if isinstance(given, list) and len(given) == len(CORNERS) else ()
-        name = f"pad {visitor[:64]}" if isinstance(visitor, str) and visitor else f"pad {secrets.token_hex(8)}"
-        return self._answer(prompts, sent.get("style"), sent, name, keep=False)
+        return self._answer(prompts, sent.get("style"), sent, visitor_name(sent, self.kind), keep=False)
 
     def keep(
         self,
@@ -87,27 +89,17 @@ class Mix:
     def _answer(
         self, prompts: tuple[object, ...], style: object, sent: dict[str, Any], session: str, keep: bool
     ) -> dict[str, Any]:
-        answer = IDLE | {"stamp": sent.get("stamp") if isinstance(sent.get("stamp"), int) else 0}
-        if is_loading(self._engine):
-            return answer | {"state": "waiting", "message": self._engine.status.message}
-        if not self._places.acquire(blocking=False):
-            return answer | {"state": "waiting", "message": "Many people are drawing just now."}
-        run = self._runs.begin(session, self.kind)
-        try:
+        def work(cancel: threading.Event) -> dict[str, Any]:
             if not prompts:
                 raise SettingError("Give each of the four corners a prompt or an empty text.")
             points = asked_points(sent.get("points"))
             seeds = asked_seeds(sent.get("seeds"))
-            drawn = [self._draw(prompts, style, seeds, x, y, run.cancel, keep) for x, y in points]
+            drawn = [self._draw(prompts, style, seeds, x, y, cancel, keep) for x, y in points]
             found = [{"x": x, "y": y, "image": data_uri(drawn.image)} for (x, y), drawn in zip(points, drawn, strict=True)]
-            return answer | {"state": "done", "points": found, "file": self._outbox.picture(drawn[-1]) if keep else None}
-        except Cancelled:  # the same visitor has asked for another point meanwhile
-            return answer | {"state": "waiting"}
-        except Exception as error:
-            return answer | {"state": "error", "message": message_for(error)}
-        finally:
-            self._runs.finish(run)
-            self._places.release()
+            return {"points": found, "file": self._outbox.picture(drawn[-1]) if keep else None}
+
+        stamp = sent.get("stamp") if isinstance(sent.get("stamp"), int) else 0
+        return self._direct.answer(self.kind, session, IDLE | {"stamp": stamp}, work)
 
     def _draw(
         self,
@@ -165,7 +157,7 @@ def asked_seeds(value: object) -> list[int]:
     return seeds
 
 
-def mix_tab(engine: Engine, runs: Runs, settings: PageSettings) -> None:
+def mix_tab(engine: Engine, direct: Direct, settings: PageSettings, tabs: gr.Tabs) -> None:
     """Lays the tab out and wires it."""
     with gr.Row(elem_classes="bench"):
         with gr.Column(elem_classes="ask"):
@@ -191,7 +183,8 @@ def mix_tab(engine: Engine, runs: Runs, settings: PageSettings) -> None:
             )
         with gr.Column(elem_classes="tune"):
             style = gr.Dropdown([inputs.ANY_STYLE, *engine.styles], value=inputs.ANY_STYLE, label="Style", elem_id="mix-style")
-    handlers = Mix(engine, runs, Outbox(pad))
+    handlers = Mix(engine, direct, Outbox(pad))
     values = {f"prompt_{corner}": box for corner, box in zip(CORNERS, boxes, strict=True)} | {"style": style}
     pad.submit(handlers.keep, inputs_kwargs=values, outputs=pad, queue=False, trigger_mode="multiple", **QUIET)
+    pad.input(open_sent, outputs=[tabs, *boxes, style], queue=False, trigger_mode="multiple", **QUIET)
     style.input(None, js="() => { window.playground.redraw?.(); }", api_visibility="private")

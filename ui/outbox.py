@@ -21,7 +21,7 @@ from gradio.data_classes import FileData
 from PIL import Image
 
 from dalle.config import StorageError
-from dalle.images import save_png, save_webp, slug
+from dalle.images import save_png, save_webp, slug, write_whole
 from dalle.requests import Picture, picture_metadata
 
 logger = logging.getLogger("ui")
@@ -48,6 +48,12 @@ class Outbox:
         """`frames` as endless animated WebP. Raises `StorageError` when the disk is full."""
         with self._placed(f"{name}.webp") as path:
             save_webp(frames, path, fps=fps, loop=True, pingpong=pingpong, metadata=metadata)
+        return self._publish(path)
+
+    def file(self, data: bytes, name: str) -> dict[str, Any]:
+        """`data` under a name. Raises `StorageError` when the disk is full."""
+        with self._placed(name) as path:
+            write_whole(path, data)
         return self._publish(path)
 
     @contextlib.contextmanager

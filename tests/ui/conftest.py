@@ -112,10 +112,12 @@ def visit(browser: Any, desktop: Any) -> Iterator[Any]:
         page = context.new_page()
         opened.append(context if options else page)
         page.set_default_timeout(PATIENCE)
-        page.on("request", lambda request: requests.append((url, request.url)))
+        site, _, link = url.partition("#")
+        page.on("request", lambda request: requests.append((site.rstrip("/"), request.url)))
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto(url)
-        page.locator("#prompt textarea").wait_for()
+        # A link may open another tab than the first.
+        page.locator("#prompt textarea").wait_for(state="attached" if link else "visible")
         return page
 
     yield arrive

@@ -50,6 +50,8 @@ class FakeEngine:
         self.styles = tuple(STYLES)
         self.default_steps = (2, 1)
         self.has_ranker = True
+        self.model = "tests/fake"
+        self.revision = "fa4e"
         self.mixed: list[MixRequest] = []
         self._lock = threading.Lock()
         self._status = EngineStatus("ready" if ready else "loading", "" if ready else "Loading the weights.", "cpu", "tests/fake")
@@ -101,7 +103,9 @@ class FakeEngine:
             "num_inference_steps": steps,
             "guidance_scale": guidance,
             "style": request.style,
+            "truncation": request.truncation,
             "model": "tests/fake",
+            "revision": self.revision,
         }
         if request.negative_prompt:
             settings["negative_prompt"] = self._clean(request.negative_prompt)

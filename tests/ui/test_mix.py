@@ -14,7 +14,8 @@ from dalle.images import read_png_metadata
 from tests.ui.conftest import PATIENCE, served
 from tests.ui.fake_engine import FakeEngine
 from tests.ui.test_page import save
-from ui.mix import MAX_AT_ONCE, Mix, corner_weights
+from ui.direct import MAX_AT_ONCE, Direct
+from ui.mix import Mix, corner_weights
 from ui.outbox import Outbox
 from ui.runs import Runs
 
@@ -25,7 +26,7 @@ PROMPTS = ("a cat", "a dog", "a red apple", "a yellow star")
 
 
 def pad(engine: FakeEngine) -> Mix:
-    return Mix(engine, Runs(), Outbox(gr.HTML()))
+    return Mix(engine, Direct(engine, Runs()), Outbox(gr.HTML()))
 
 
 def ask(handlers: Mix, sent: Any, prompts: tuple = PROMPTS, style: Any = "any", keep: bool = False) -> dict[str, Any]:
@@ -120,11 +121,11 @@ def test_the_pad_waits_for_the_model_and_for_its_turn():
     assert loading["state"] == "waiting" and loading["stamp"] == 3 and "Loading" in loading["message"]
     handlers = pad(FakeEngine())
     for _ in range(MAX_AT_ONCE):
-        handlers._places.acquire()
+        handlers._direct._places.acquire()
     busy = ask(handlers, question([0, 0]))
     assert busy["state"] == "waiting" and "Many people" in busy["message"]
     for _ in range(MAX_AT_ONCE):
-        handlers._places.release()
+        handlers._direct._places.release()
     for sent in (question([0, 0]), None):  # and each answer, whatever its ending, frees its place
         for _ in range(MAX_AT_ONCE + 1):
             assert ask(handlers, sent)["state"] != "waiting"

@@ -1,6 +1,7 @@
 // A path between two prompts. Value: {ticket, number, state, message, total, prompts: [a, b], frames: {index: data URI},
-// exports: {loop: file, pingpong: file}, fps}. All frames are kept here, decoded, so that a drag never asks the server.
-const { make, address, after, box, groundSwitch } = window.playground;
+// exports: {loop: file, pingpong: file}, fps, link, code, note, at}; `at`, 0 to 1, is where the slider stands at first. Its "input" asks
+// for what a link says: {link}. All frames are kept here, decoded, so that a drag never asks the server.
+const { make, address, after, box, groundSwitch, copy, linkTo, takeLink } = window.playground;
 
 const SIDE = 256;
 const STILL = 600; // milliseconds without a key before the path is prepared by itself
@@ -13,6 +14,9 @@ const ends = [make("span"), make("span")];
 const play = make("button.tool.play", { type: "button", disabled: true, "aria-pressed": "false" }, "Play");
 const mode = make("button.tool", { type: "button", "aria-pressed": "false", title: "There and back instead of starting over" }, "Ping-pong");
 const save = make("a.tool.save", { role: "link", "aria-disabled": "true" }, "Save WebP");
+const share = make("button.tool", { type: "button", disabled: true, title: "A link that opens this path at this place" }, "Copy link");
+const code = make("button.tool", { type: "button", disabled: true, title: "A program that makes this path" }, "Copy Python");
+const note = make("p.wall-note", { hidden: true });
 const strip = make("div.strip", { role: "group", "aria-label": "Film strip" });
 const status = make("p.wall-status");
 const spoken = make("p.unseen", { role: "status", "aria-live": "polite" });
@@ -23,10 +27,11 @@ root.append(
   make("div.wall-bar", {}, status, groundSwitch(root)),
   bar,
   alarm,
+  note,
   make("div.morph-stage", {}, canvas, hint),
   make("div.morph-track", {}, slider, make("div.morph-ends", { "aria-hidden": "true" }, ...ends)),
   strip,
-  make("div.morph-tools", {}, play, mode, save),
+  make("div.morph-tools", {}, play, mode, save, share, code),
   spoken,
 );
 element.replaceChildren(root);
@@ -110,6 +115,9 @@ mode.addEventListener("click", () => {
   link();
 });
 
+share.addEventListener("click", () => copy(linkTo(`${props.value.link}&at=${(Number(slider.value) / Math.max(1, total - 1)).toFixed(3)}`), share));
+code.addEventListener("click", () => copy(props.value.code, code));
+
 // Dragging and keys
 
 slider.addEventListener("input", () => {
@@ -140,7 +148,7 @@ const restart = (value) => {
   canvas.removeAttribute("aria-label");
   canvas.setAttribute("aria-hidden", "true");
   slider.max = Math.max(total - 1, 1);
-  slider.value = 0;
+  slider.value = Math.round((value.at ?? 0) * (total - 1));
   ends.forEach((end, side) => (end.textContent = prompts[side]));
   const count = total ? 9 : 0;
   thumbs = Array.from({ length: count }, (_, place) => {
@@ -202,6 +210,10 @@ const show = () => {
   status.textContent = failed ? "" : message;
   if (!failed && state !== "busy") spoken.textContent = message;
   hint.hidden = given.length > 0;
+  share.disabled = !value.link;
+  code.disabled = !value.code;
+  note.hidden = !value.note;
+  note.textContent = value.note ?? "";
   link();
 };
 
@@ -229,3 +241,5 @@ for (const type of ["input", "keydown", "click"]) document.addEventListener(type
 
 watch("value", show);
 show();
+const opened = takeLink("from");
+if (opened) trigger("input", { link: opened });

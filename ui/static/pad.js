@@ -1,7 +1,7 @@
 // A pad between four prompts. Value: {stamp, state, message, points: [{x, y, image}], file}; state is idle, done, waiting or error.
 // server.draw_points answers with such a value: {visitor, stamp, prompts, style, points: [[x, y], …], seeds}; the widget's "submit" asks
-// for one picture to save: {stamp, points, seeds}.
-const { make, address, after, box, groundSwitch } = window.playground;
+// for one picture to save: {stamp, points, seeds}, and its "input" for the prompts and the style of a link: {link}.
+const { make, address, after, box, groundSwitch, copy, linkTo, takeLink, visitor } = window.playground;
 
 const STILL = 500; // milliseconds without a key before the corners are drawn anew
 const AGAIN = 600; // milliseconds before the server is asked again, when it said to wait
@@ -22,8 +22,9 @@ const field = make("div.pad-field", {}, ...corners, handle);
 const seedsAnew = make("button.tool", { type: "button" }, "New seeds");
 const keep = make("button.tool", { type: "button", disabled: true }, "Keep this one");
 const save = make("a.tool.save", { role: "link", "aria-disabled": "true" }, "Save PNG");
+const share = make("button.tool", { type: "button", title: "A link that opens this pad at this point" }, "Copy link");
 const root = make("section.wall.pad", { "aria-label": "The mix pad" });
-root.append(make("div.wall-bar", {}, status, groundSwitch(root)), alarm, field, make("div.morph-tools", {}, seedsAnew, keep, save));
+root.append(make("div.wall-bar", {}, status, groundSwitch(root)), alarm, field, make("div.morph-tools", {}, seedsAnew, keep, save, share));
 element.replaceChildren(root);
 
 const texts = () => props.fields.map((id) => box(id)?.value.trim() ?? "");
@@ -33,7 +34,6 @@ const clamp = (value) => Math.min(1, Math.max(0, value));
 let at = [0.5, 0.5];
 let seeds = fresh();
 let stamp = 0;
-const visitor = fresh().join("-");
 let asked = null; // what the server is at work on
 let cornersWanted = false;
 let pointWanted = false;
@@ -129,6 +129,25 @@ keep.addEventListener("click", () => {
   patience();
   trigger("submit", { stamp, points: [at], seeds });
 });
+
+share.addEventListener("click", () => {
+  const parts = new URLSearchParams(texts().map((text) => ["mix", text]));
+  const style = box(props.style)?.value ?? "";
+  if (style && style !== "any") parts.set("style", style);
+  parts.set("seeds", seeds.join(" "));
+  parts.set("at", at.map((number) => number.toFixed(3)).join(" "));
+  copy(linkTo(parts), share);
+});
+const opened = new URLSearchParams(takeLink("mix").slice(1));
+if (opened.has("mix")) {
+  const numbers = (name, count, highest) => {
+    const found = (opened.get(name) ?? "").split(" ").map(Number);
+    return found.length === count && found.every((number) => number >= 0 && number <= highest) ? found : null;
+  };
+  seeds = numbers("seeds", 4, 2 ** 32 - 1)?.map(Math.trunc) ?? seeds;
+  at = numbers("at", 2, 1) ?? at;
+  trigger("input", { link: `#${opened}` });
+}
 
 // Receiving
 

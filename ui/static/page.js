@@ -77,5 +77,193 @@ window.playground = (() => {
     return group;
   };
 
-  return { box, fill, check, make, address, after, groundSwitch };
+  // The name by which the server tells this page's newer questions from its older ones.
+  const visitor = crypto.getRandomValues(new Uint32Array(4)).join("-");
+
+  // Links. A widget takes the link that the page was opened with, once, if it has the part that is its own.
+  let opened = location.hash;
+  const parts = () => new URLSearchParams(opened.slice(1));
+  const takeLink = (part) => {
+    if (!parts().has(part)) return "";
+    const link = opened;
+    opened = "";
+    // What is drawn next is something else: a reload should not bring the old one back.
+    history.replaceState(null, "", location.pathname + location.search);
+    return link;
+  };
+  const linkTo = (behind) => `${location.origin}${location.pathname}${location.search}#${behind}`;
+  addEventListener("hashchange", () => location.reload());
+  const tabOf = { from: "Interpolate", mix: "Mix" };
+  const wantedTab = Object.keys(tabOf).find((part) => parts().has(part));
+  if (wantedTab) {
+    // A tab's widgets are made when it is first seen, and its button comes with the page.
+    const look = setInterval(() => {
+      const button = [...document.querySelectorAll("#tabs [role=tab]")].find((tab) => tab.textContent.trim() === tabOf[wantedTab]);
+      if (!button) return;
+      clearInterval(look);
+      button.click();
+    }, 50);
+  }
+
+  const copy = async (text, button) => {
+    const label = button.textContent;
+    let done = true;
+    try {
+      await navigator.clipboard.writeText(text);
+    } catch {
+      // Pages that are served without encryption have no clipboard of the newer kind.
+      const field = make("textarea.unseen", { "aria-hidden": "true" });
+      field.value = text;
+      document.querySelector(".gradio-container").append(field);
+      field.select();
+      done = document.execCommand("copy");
+      field.remove();
+    }
+    button.textContent = done ? "Copied" : "Could not copy";
+    setTimeout(() => (button.textContent = label), 1600);
+  };
+
+  // Asks a widget's server for files of pictures and saves them. Resolves to a sentence where that fails, else to "".
+  const BUSY = 800;
+  const saveFiles = async (server, what, recipes, size, tries = 6) => {
+    let answer;
+    try {
+      answer = await server.deliver_files({ visitor, what, recipes, size });
+    } catch {
+      return "The server can't be reached: try again in a moment.";
+    }
+    if (answer.state === "waiting" && tries > 0) {
+      await new Promise((resolve) => setTimeout(resolve, BUSY));
+      return saveFiles(server, what, recipes, size, tries - 1);
+    }
+    if (answer.state !== "done") return answer.message || "The server is busy: try again in a moment.";
+    const link = make("a", { href: address({ url: answer.address }), download: answer.name });
+    document.body.append(link);
+    link.click();
+    link.remove();
+    return "";
+  };
+
+  // Behind a picture: other sizes and formats to save, its link, its Python. `kept` is {recipe, link, code}.
+  const menu = (name, kept, server, say) => {
+    const whole = make("details.more", {}, make("summary", { "aria-label": `Save and share: ${name}`, title: "Save and share" }, "⋯"));
+    const item = (text, action, title) => {
+      const button = make("button.item", { type: "button", title }, text);
+      button.addEventListener("click", () => action(button));
+      return button;
+    };
+    const save = (what, size) => async (button) => {
+      button.disabled = true; // which takes the focus away from it
+      say(await saveFiles(server, what, [kept.recipe], size));
+      button.disabled = false;
+      if (document.activeElement === document.body) button.focus();
+    };
+    const sizes = [64, 128, 512, 1024].map((size) => item(`${size}`, save("png", size), `PNG, ${size} by ${size} pixels`));
+    whole.append(
+      make(
+        "div.items",
+        {},
+        make("div.sizes", { role: "group", "aria-label": "PNG in another size" }, make("span", { "aria-hidden": "true" }, "PNG"), ...sizes),
+        item("SVG", save("svg"), "Traced into vector graphics"),
+        kept.link ? item("Copy link", (button) => copy(linkTo(kept.link), button), "A link that opens this picture here") : null,
+        kept.code ? item("Copy Python", (button) => copy(kept.code, button), "A program that makes this picture") : null,
+      ),
+    );
+    return whole;
+  };
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    for (const open of document.querySelectorAll("details.more[open]")) {
+      open.open = false;
+      open.firstChild.focus();
+    }
+  });
+  document.addEventListener("pointerdown", (event) => {
+    for (const open of document.querySelectorAll("details.more[open]")) if (!open.contains(event.target)) open.open = false;
+  });
+
+  // What was drawn in this browser: recipes, the newest first, in the browser's own storage. Nothing of it is on the server.
+  const album = (() => {
+    const KEY = "open-dalle-album-1";
+    const MOST = 500;
+    const listeners = new Set();
+    let lasting = true;
+    let entries = [];
+    const whole = (entry) =>
+      entry && typeof entry.recipe === "object" && entry.recipe && ["prompt", "seed", "settings"].every((part) => typeof entry.recipe[part] === "string");
+    const read = () => {
+      try {
+        const found = JSON.parse(localStorage.getItem(KEY) ?? "[]");
+        entries = Array.isArray(found) ? found.filter(whole) : [];
+      } catch (error) {
+        if (!(error instanceof SyntaxError)) lasting = false; // no storage here: kept as long as the page is open
+      }
+    };
+    const write = () => {
+      try {
+        localStorage.setItem(KEY, JSON.stringify(entries));
+      } catch {
+        lasting = false;
+      }
+      for (const listener of listeners) listener();
+    };
+    const idOf = (recipe) => [recipe.prompt, recipe.seed, recipe.settings].join("\n");
+    const find = (id) => entries.find((entry) => idOf(entry.recipe) === id);
+    // Another page of this browser may have written meanwhile.
+    const change = (action) => {
+      if (lasting) read();
+      action();
+      write();
+    };
+    addEventListener("storage", (event) => {
+      if (event.key !== KEY && event.key !== null) return;
+      read();
+      for (const listener of listeners) listener();
+    });
+    read();
+    return {
+      idOf,
+      all: () => entries,
+      lasting: () => lasting,
+      starred: (recipe) => Boolean(find(idOf(recipe))?.star),
+      listen: (listener) => listeners.add(listener),
+      unlisten: (listener) => listeners.delete(listener),
+      add: (recipe) =>
+        change(() => {
+          const star = Boolean(find(idOf(recipe))?.star);
+          entries = [{ recipe, at: Date.now(), star }, ...entries.filter((entry) => idOf(entry.recipe) !== idOf(recipe))];
+          // The oldest go first, and favourites never.
+          for (let place = entries.length - 1; entries.length > MOST && place >= 0; place--) if (!entries[place].star) entries.splice(place, 1);
+        }),
+      star: (recipe, on) =>
+        change(() => {
+          const entry = find(idOf(recipe));
+          if (entry) entry.star = on;
+          else entries = [{ recipe, at: Date.now(), star: on }, ...entries];
+        }),
+      remove: (recipe) => change(() => (entries = entries.filter((entry) => idOf(entry.recipe) !== idOf(recipe)))),
+      forget: () => change(() => (entries = entries.filter((entry) => entry.star))),
+    };
+  })();
+
+  const starButton = (name, recipe) => {
+    const button = make("button.star", { type: "button" });
+    const show = () => {
+      const on = album.starred(recipe);
+      button.setAttribute("aria-pressed", on);
+      button.setAttribute("aria-label", `Favourite: ${name}`);
+      button.title = on ? "No favourite any more" : "Keep as a favourite";
+      button.textContent = on ? "★" : "☆";
+    };
+    button.addEventListener("click", () => {
+      album.star(recipe, !album.starred(recipe));
+      show();
+    });
+    show();
+    return button;
+  };
+
+  return {
+    box, fill, check, make, address, after, groundSwitch, visitor, takeLink, linkTo, copy, saveFiles, menu, album, starButton,
+  };
 })();

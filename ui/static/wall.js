@@ -1,7 +1,8 @@
-// The pictures of one run. Value: {ticket, number, state, message, total, prompt, pictures: [{index, seed, name, file, score, recipe}],
-// progress: {index, step, steps, preview}}; state is idle, busy, done, stopped or error. Its "select" asks for pictures like one of
-// these: {way: "vary" or "more", recipe}.
-const { box, make, address, fill, check, groundSwitch } = window.playground;
+// The pictures of one run. Value: {ticket, number, state, message, note, total, prompt, pictures: [{index, seed, name, file, score,
+// recipe, link, code}], progress: {index, step, steps, preview}}; state is idle, busy, done, stopped or error. Its "select" asks for
+// pictures like one of these: {way: "vary" or "more", recipe}; its "input" for what a link says: {link}. server.deliver_files answers
+// {visitor, what: "png", "svg" or "kit", recipes, size} with {state, message, address, name}.
+const { box, make, address, fill, check, groundSwitch, menu, album, starButton, saveFiles, takeLink } = window.playground;
 
 const status = make("p.wall-status");
 const spoken = make("p.unseen", { role: "status", "aria-live": "polite" });
@@ -9,7 +10,10 @@ const alarm = make("p.wall-alarm", { role: "alert", hidden: true });
 const bar = make("div.wall-progress", { role: "progressbar", "aria-label": "Drawing", "aria-valuemin": 0, "aria-valuemax": 100 });
 const tiles = make("ul.tiles", { "aria-label": "Pictures" });
 const root = make("section.wall", { "aria-label": "Drawn pictures" });
-root.append(make("div.wall-bar", {}, status, groundSwitch(root)), bar, alarm, tiles, spoken);
+const note = make("p.wall-note", { hidden: true });
+const kit = make("button.tool.kit", { type: "button", title: "PNG and SVG of each, a sheet of stickers, recipes, attribution" }, "Save all as a kit");
+const tools = make("div.wall-tools", { hidden: true }, kit);
+root.append(make("div.wall-bar", {}, status, groundSwitch(root)), bar, alarm, note, tiles, tools, spoken);
 element.replaceChildren(root);
 
 let ticket = null;
@@ -24,6 +28,16 @@ const listen = (event) => {
 };
 document.addEventListener("input", listen, true);
 
+const complain = (message) => {
+  alarm.hidden = !message;
+  alarm.textContent = message;
+};
+kit.addEventListener("click", async () => {
+  kit.disabled = true;
+  complain(await saveFiles(server, "kit", (props.value?.pictures ?? []).map(({ recipe }) => recipe)));
+  kit.disabled = false;
+});
+
 const pictureTile = (picture, prompt) => {
   const href = address(picture.file);
   const image = make("img", { src: href, alt: prompt, width: 256, height: 256, decoding: "async" });
@@ -37,7 +51,10 @@ const pictureTile = (picture, prompt) => {
     return button;
   };
   const likes = make("div.likes", {}, like("vary", "Vary", "Small changes to this picture"), like("more", "More like this", "Others of its kind"), save);
-  return make("li.tile.done", {}, make("figure", {}, image, make("figcaption", {}, seed, score), likes));
+  const name = `picture ${picture.index + 1}`;
+  album.add(picture.recipe);
+  const corner = make("div.corner-tools", {}, starButton(name, picture.recipe), menu(name, picture, server, complain));
+  return make("li.tile.done", {}, make("figure", {}, make("div.picture", {}, image, corner), make("figcaption", {}, seed, score), likes));
 };
 
 const emptyTile = (index) =>
@@ -83,8 +100,10 @@ const show = () => {
   root.dataset.state = state;
   document.body.toggleAttribute("data-drawing", state === "busy");
   const failed = state === "error";
-  alarm.hidden = !failed;
-  alarm.textContent = failed ? message : "";
+  complain(failed ? message : "");
+  note.hidden = !value.note;
+  note.textContent = value.note ?? "";
+  tools.hidden = state === "busy" || !pictures.length;
   status.textContent = failed ? "" : message;
   // Spoken once a picture and at the end; every step would be noise.
   if (!failed && (state !== "busy" || pictures.length !== filled)) spoken.textContent = message;
@@ -93,3 +112,5 @@ const show = () => {
 
 watch("value", show);
 show();
+const link = takeLink("prompt");
+if (link) trigger("input", { link });

@@ -1,0 +1,144 @@
+"""Pictures for use elsewhere: other sizes, vector graphics, sticker sheets, and a kit of all of it with its attribution.
+
+Whatever leaves says that a model made it: PNG and SVG carry the IPTC term, and a kit has the model's card beside its pictures.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import zipfile
+from collections.abc import Mapping, Sequence
+from xml.sax.saxutils import escape
+
+import numpy as np
+from PIL import Image, ImageChops, ImageFilter
+
+from dalle.config import IMAGE_SIZE, SettingError
+from dalle.images import png_bytes, slug, xml_safe, xmp
+from dalle.requests import Picture, picture_metadata
+
+SIZES = (64, 128, 256, 512, 1024)
+"""Sides of the pictures that can be had, in pixels."""
+
+STICKER_EDGE = 9
+"""Width of a sticker's white edge, in pixels of a picture of 256."""
+
+KIT_CARD = "MODEL-CARD.md"
+KIT_NOTE = """\
+# {count}
+
+Drawn by {model}. Each PNG says in its metadata how it was made and can be loaded back into the playground.
+
+Use them as you like. {card} names the licence of the model's weights and every drawing set that they were trained on, with its
+author and licence: pass it on with the pictures.
+"""
+
+
+def resized(image: Image.Image, size: int) -> Image.Image:
+    """A square picture in another size, RGBA, by Lanczos on premultiplied colours.
+
+    Raises:
+        SettingError: a size that is not one of `SIZES`.
+    """
+    if isinstance(size, bool) or size not in SIZES:
+        raise SettingError(f"Choose a size of {', '.join(map(str, SIZES[:-1]))} or {SIZES[-1]} pixels.")
+    image = image.convert("RGBA")
+    return image if image.size == (size, size) else image.resize((size, size), Image.Resampling.LANCZOS)
+
+
+def svg(image: Image.Image, title: str = "", metadata: Mapping[str, str] | None = None) -> str:
+    """`image` as vector graphics, traced into filled splines, with a title and the XMP packet of our other files.
+
+    Where the picture is half transparent or less, nothing is drawn; the rest is opaque.
+
+    Raises:
+        SettingError: the tracer is not installed.
+    """
+    try:
+        import vtracer
+    except ImportError as error:
+        raise SettingError("Saving as SVG needs the package vtracer: pip install vtracer.") from error
+    pixels = np.array(image.convert("RGBA"))
+    pixels[..., 3] = np.where(pixels[..., 3] > 127, 255, 0)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", compress_level=1)
+    traced = vtracer.convert_raw_image_to_svg(
+        buffer.getvalue(), img_format="png", colormode="color", hierarchical="stacked", mode="spline", filter_speckle=4,
+        color_precision=6, layer_difference=16,
+    )  # fmt: skip
+    packet = re.sub(r"<\?xpacket[^>]*\?>", "", xmp(dict(metadata or {})))
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {image.width} {image.height}" width="{image.width}"'
+        f' height="{image.height}" role="img"><title>{escape(xml_safe(title))}</title><metadata>{packet}</metadata>'
+    )
+    paths = "\n".join(re.findall(r"<path\b[^>]*/>", traced))
+    return f"{head}\n{paths}\n</svg>\n"
+
+
+def sticker(image: Image.Image) -> Image.Image:
+    """`image` with a white edge around what is drawn, as if it had been cut out; a little larger than before."""
+    image = image.convert("RGBA")
+    edge = max(1, round(STICKER_EDGE * image.width / IMAGE_SIZE))
+    large = Image.new("RGBA", (image.width + 4 * edge, image.height + 4 * edge))
+    large.paste(image, (2 * edge, 2 * edge))
+    alpha = large.getchannel("A")
+    # Grown by a disc: of all the shifts by the edge's width in every direction, the most opaque one, then smoothed.
+    grown = alpha
+    for angle in np.linspace(0, 2 * np.pi, 48, endpoint=False):
+        shift = round(edge * float(np.cos(angle))), round(edge * float(np.sin(angle)))
+        grown = ImageChops.lighter(grown, ImageChops.offset(alpha, *shift))
+    grown = grown.filter(ImageFilter.GaussianBlur(edge / 6))
+    white = Image.new("RGBA", large.size, (255, 255, 255, 0))
+    white.putalpha(grown)
+    white.alpha_composite(large)
+    return white
+
+
+def sticker_sheet(images: Sequence[Image.Image], columns: int = 4) -> Image.Image:
+    """Stickers in rows on one transparent sheet, for printing and cutting.
+
+    Raises:
+        ValueError: no pictures.
+    """
+    if not images:
+        raise ValueError("no pictures given")
+    stickers = [sticker(image) for image in images]
+    columns = min(columns, len(stickers))
+    cell = max(max(each.size) for each in stickers)
+    rows = -(-len(stickers) // columns)
+    sheet = Image.new("RGBA", (columns * cell, rows * cell))
+    for place, each in enumerate(stickers):
+        row, column = divmod(place, columns)
+        sheet.alpha_composite(each, (column * cell + (cell - each.width) // 2, row * cell + (cell - each.height) // 2))
+    return sheet
+
+
+def kit(pictures: Sequence[Picture], card: str, size: int = IMAGE_SIZE, vectors: bool = True) -> bytes:
+    """A zip of the pictures: PNG in a size, SVG, a sheet of stickers, their recipes, and the model's card with its attributions.
+
+    Raises:
+        ValueError: no pictures.
+        SettingError: an unknown size, or no tracer for the vectors.
+    """
+    if not pictures:
+        raise ValueError("no pictures given")
+    model = str(pictures[0].settings.get("model", "a model"))
+    count = f"{len(pictures)} picture{'s' if len(pictures) != 1 else ''}"
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("README.md", KIT_NOTE.format(count=count, model=model, card=KIT_CARD))
+        archive.writestr(KIT_CARD, card or "This model has no card.\n")
+        recipes = []
+        for place, picture in enumerate(pictures, 1):
+            metadata = picture_metadata(picture)
+            name = f"{place:02d}-{slug(picture.prompt)}-{picture.seed}"
+            archive.writestr(f"png-{size}/{name}.png", png_bytes(resized(picture.image, size), metadata), zipfile.ZIP_STORED)
+            if vectors:
+                archive.writestr(f"svg/{name}.svg", svg(picture.image, picture.prompt, metadata))
+            recipes.append({"file": f"png-{size}/{name}.png", **metadata, "settings": picture.settings})
+        archive.writestr("recipes.json", json.dumps(recipes, ensure_ascii=False, indent=2))
+        sheet = sticker_sheet([picture.image for picture in pictures])
+        archive.writestr("stickers.png", png_bytes(sheet, {"model": model}), zipfile.ZIP_STORED)
+    return buffer.getvalue()

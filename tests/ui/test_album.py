@@ -1,0 +1,364 @@
+"""Keeping and sharing: files from recipes, the album, links and saved pictures that are opened; handlers first, then the page."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import gradio as gr
+import pytest
+from PIL import Image
+from playwright.sync_api import Page, expect
+
+from dalle.config import StorageError
+from dalle.images import read_png_metadata, save_png
+from dalle.requests import MixRequest, picture_metadata
+from tests.ui.conftest import PATIENCE, served
+from tests.ui.fake_engine import FakeEngine
+from tests.ui.test_page import draw, mat, pictures, prompt_box, save
+from ui.album import MAX_REDRAWN, Album
+from ui.deliver import Deliver
+from ui.direct import MAX_AT_ONCE, Direct
+from ui.generate import BOXES, Generate
+from ui.interpolate import BOXES as PATH_BOXES
+from ui.interpolate import Interpolate
+from ui.mix import open_sent
+from ui.outbox import Outbox
+from ui.runs import Runs
+from ui.settings import PageSettings
+
+expect.set_options(timeout=PATIENCE)
+
+ME = SimpleNamespace(session_hash="me")
+
+
+def recipes(engine: FakeEngine, count: int = 2, **changes: Any) -> list[dict[str, str]]:
+    from dalle.requests import GenerateRequest, Picture
+
+    items = engine.generate(GenerateRequest("a red apple", count, 7, 3, 2.0, **changes))
+    return [picture_metadata(item) for item in items if isinstance(item, Picture)]
+
+
+def deliver(engine: FakeEngine) -> Deliver:
+    return Deliver(engine, Direct(engine, Runs()), lambda: Outbox(gr.HTML()))
+
+
+def file_of(answer: dict[str, Any]) -> bytes:
+    assert answer["state"] == "done", answer
+    path = answer["address"].removeprefix("gradio_api/file=")
+    return Path(path).read_bytes()
+
+
+def test_a_file_in_another_size_and_as_vectors(tmp_path):
+    engine = FakeEngine()
+    [recipe] = recipes(engine, 1, style="flat")
+    answer = deliver(engine).files({"what": "png", "recipes": [recipe], "size": 64})
+    path = tmp_path / "a.png"
+    path.write_bytes(file_of(answer))
+    with Image.open(path) as image:
+        assert image.size == (64, 64)
+    assert json.loads(read_png_metadata(path)["settings"])["style"] == "flat" and answer["name"] == "a-red-apple-7-64.png"
+    answer = deliver(engine).files({"what": "svg", "recipes": [recipe]})
+    assert answer["name"] == "a-red-apple-7.svg" and file_of(answer).startswith(b"<svg")
+
+
+def test_a_kit_holds_all_pictures_and_the_card():
+    engine = FakeEngine()
+    answer = deliver(engine).files({"what": "kit", "recipes": recipes(engine, 3), "visitor": "v"})
+    with zipfile.ZipFile(io.BytesIO(file_of(answer))) as archive:
+        assert sum(name.endswith(".png") for name in archive.namelist()) == 4
+        assert "Drawn by a test" in archive.read("MODEL-CARD.md").decode()
+
+
+RECIPE = recipes(FakeEngine(), 1)[0]
+
+
+@pytest.mark.parametrize(
+    ("sent", "message"),
+    [
+        (None, "what to save"),
+        ([], "what to save"),
+        ({"what": "exe", "recipes": [RECIPE]}, "what to save"),
+        ({"what": ["png"], "recipes": [RECIPE]}, "what to save"),
+        ({"what": "png"}, "1 to 1"),
+        ({"what": "png", "recipes": [RECIPE] * 2}, "1 to 1"),
+        ({"what": "kit", "recipes": [RECIPE] * 17}, "1 to 16"),
+        ({"what": "kit", "recipes": []}, "1 to 16"),
+        ({"what": "png", "recipes": [RECIPE], "size": 63}, "size of"),
+        ({"what": "png", "recipes": [RECIPE], "size": "huge"}, "must be a number"),
+        ({"what": "png", "recipes": [{}]}, "no recipe"),
+        ({"what": "png", "recipes": [7]}, "no picture"),
+        ({"what": "png", "recipes": [RECIPE | {"more": "x" * 30_000}]}, "too long"),
+        ({"what": "png", "recipes": [RECIPE | {"prompt": "🍎"}]}, "no words"),
+        ({"what": "png", "recipes": [RECIPE | {"settings": RECIPE["settings"].replace("3", "999")}]}, "1 to 100"),
+    ],
+)
+def test_what_can_t_be_saved_gets_a_sentence(sent, message):
+    answer = deliver(FakeEngine()).files(sent)
+    assert answer["state"] == "error" and message in answer["message"] and not answer["address"]
+
+
+def test_a_full_disk_is_told(monkeypatch):
+    def full(*arguments: Any, **options: Any) -> None:
+        raise StorageError("/secret/place: the disk is full")
+
+    monkeypatch.setattr("ui.outbox.write_whole", full)
+    answer = deliver(FakeEngine()).files({"what": "png", "recipes": [RECIPE]})
+    assert answer["state"] == "error" and "disk" in answer["message"] and "secret" not in answer["message"]
+
+
+def test_the_album_draws_what_it_can():
+    engine = FakeEngine()
+    album = Album(engine, Direct(engine, Runs()))
+    good = recipes(engine, 2, negative_prompt="blue")
+    answer = album.redraw({"visitor": "v", "recipes": [good[0], {"prompt": "x"}, good[1]]})
+    first, lost, second = answer["pictures"]
+    assert answer["state"] == "done" and "no recipe" in lost["message"]
+    assert first["image"].startswith("data:image/webp;base64,") and first["image"] != second["image"]
+    assert "prompt=a+red+apple" in first["link"] and "seed=8" in second["code"] and "recipe" not in first
+    for sent in (None, {}, {"recipes": "x"}, {"recipes": []}, {"recipes": good * MAX_REDRAWN}):
+        answer = album.redraw(sent)
+        assert answer["state"] == "error" and f"1 to {MAX_REDRAWN}" in answer["message"]
+
+
+def test_questions_wait_for_the_model_and_for_a_place():
+    loading = FakeEngine(ready=False)
+    assert Album(loading, Direct(loading, Runs())).redraw({"recipes": [RECIPE]})["state"] == "waiting"
+    engine = FakeEngine()
+    direct = Direct(engine, Runs())
+    for _ in range(MAX_AT_ONCE):
+        direct._places.acquire()
+    answer = Deliver(engine, direct, lambda: Outbox(gr.HTML())).files({"what": "png", "recipes": [RECIPE]})
+    assert answer["state"] == "waiting" and "Many people" in answer["message"]
+
+
+# What is opened
+
+
+def opened(engine: FakeEngine, sent: Any) -> tuple[tuple[Any, ...], list[dict[str, Any]]]:
+    """What the boxes are set to, and the walls that follow; the boxes of the page say something else by then."""
+    handlers = Generate(engine, Runs(), Outbox(gr.HTML()))
+    from_file = isinstance(sent, str)
+    ticket, first, *boxes = handlers.open_file(sent, ME) if from_file else handlers.open_sent(gr.EventData(None, sent), ME)
+    values = ("another prompt", 7, 9, True, 50, 0.0, "pixel", True, True, 0.5, "")
+    walls = [first, *(update[0] for update in handlers.draw(ticket, *values, request=ME))]
+    return tuple(boxes), walls
+
+
+def test_a_link_a_recipe_and_a_file_bring_a_picture_back(tmp_path):
+    engine = FakeEngine()
+    recipe = recipes(engine, 2, style="flat", negative_prompt="blue", truncation=0.5)[1]
+    save_png(Image.new("RGBA", (8, 8)), tmp_path / "a.png", recipe)
+    answer = Album(engine, Direct(engine, Runs())).redraw({"recipes": [recipe]})["pictures"][0]
+    for sent in ({"recipe": recipe}, str(tmp_path / "a.png"), {"link": "#" + answer["link"]}):
+        (tabs, prompt, seed, lock, steps, guidance, style, truncation, negative), walls = opened(engine, sent)
+        assert (prompt, seed, lock, steps, guidance, style, truncation, negative) == (
+            "a red apple", "8", True, 3, 2.0, "flat", 0.5, "blue"
+        )  # fmt: skip
+        assert tabs.selected == "generate" if hasattr(tabs, "selected") else tabs["selected"] == "generate"
+        last = walls[-1]
+        assert last["state"] == "done" and last["total"] == 1 and last["note"] == ""
+        assert last["pictures"][0]["recipe"] == recipe
+
+
+def test_what_another_version_drew_is_told():
+    engine = FakeEngine()
+    recipe = recipes(engine, 1)[0]
+    engine.revision = "0ther"
+    *_, last = opened(engine, {"recipe": recipe})[1]
+    assert last["state"] == "done" and "another version" in last["note"] and "0ther" in last["note"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "message"),
+    [
+        (None, "no picture"),
+        ({"recipe": None}, "no picture"),
+        ({"link": None}, "not whole"),
+        ({"link": "#prompt=a+cat"}, "no recipe"),
+        ({"recipe": {"prompt": "a | b", "seed": "1", "settings": '{"prompts": ["a", "b"]}'}}, "mixed"),
+        ({"recipe": {"prompt": "🍎", "seed": "1", "settings": "{}"}}, "no words"),
+        ({"recipe": {"prompt": "a", "seed": "1", "settings": '{"num_inference_steps": 999}'}}, "1 to 100"),
+        ("/etc/passwd", "not a PNG"),
+        ("", "Could not read"),
+    ],
+)
+def test_what_can_t_be_opened_gets_a_sentence(sent, message):
+    engine = FakeEngine()
+    boxes, walls = opened(engine, sent)
+    assert len(boxes) == BOXES and walls[-1]["state"] == "error" and message in walls[-1]["message"]
+    assert engine.steps_done == 0
+
+
+def test_a_mixture_s_file_is_told_apart(tmp_path):
+    mixture = FakeEngine().mix(MixRequest(["a cat", "a dog"]))
+    save_png(mixture.image, tmp_path / "mix.png", picture_metadata(mixture))
+    assert "mixed" in opened(FakeEngine(), str(tmp_path / "mix.png"))[1][-1]["message"]
+
+
+def test_a_link_brings_a_path_back():
+    engine = FakeEngine()
+    handlers = Interpolate(engine, Runs(), Outbox(gr.HTML()), PageSettings())
+    link = "#from=a+cat&to=a+dog&seed_from=3&seed_to=4&pace=raw&at=0.75&style=flat&variety=0.5&model=x&revision=y"
+    ticket, path, _, *boxes = handlers.open_sent(gr.EventData(None, {"link": link}), ME)
+    assert boxes == ["a cat", "a dog", "3", "4", "flat", False, 0.5] and path["at"] == 0.75
+    values = dict(zip(("prompt_a", "prompt_b", "seed_a", "seed_b", "style", "even", "truncation"), boxes, strict=True))
+    *_, last = [update[0] for update in handlers.prepare(ticket, **values, request=ME)]
+    assert last["state"] == "done" and last["at"] == 0.75 and "another model" not in last["note"] and "x (y)" in last["note"]
+    assert "from=a+cat" in last["link"] and "seed_a=3" in last["code"]
+    bad = handlers.open_sent(gr.EventData(None, {"link": "#from=a"}), ME)
+    assert bad[1]["state"] == "error" and len(bad) == 2 + PATH_BOXES
+
+
+def test_a_link_brings_the_pad_s_prompts_back():
+    _, *rest = open_sent(gr.EventData(None, {"link": "#mix=a&mix=&mix=b&mix=c&style=flat"}))
+    assert rest == ["a", "", "b", "c", "flat"]
+    assert len(open_sent(gr.EventData(None, None))) == 6
+
+
+# In the browser
+
+
+def tile_menu(page: Page, name: str) -> Any:
+    page.locator(f'summary[aria-label="Save and share: {name}"]').click()
+    return page.locator("details.more[open] .items")
+
+
+def test_a_picture_is_saved_in_other_sizes_and_as_a_kit(site, visit, tmp_path):
+    page = visit(site.url)
+    draw(page, "a red apple", num_images=2)
+    expect(mat(page, "done")).to_be_visible()
+    items = tile_menu(page, "picture 2")
+    path = save(page, items.get_by_role("button", name="64", exact=True), tmp_path)
+    with Image.open(path) as image:
+        assert image.size == (64, 64) and read_png_metadata(path)["prompt"] == "a red apple"
+    assert save(page, items.get_by_role("button", name="SVG"), tmp_path).read_text().startswith("<svg")
+    page.keyboard.press("Escape")
+    expect(page.locator("details.more[open]")).to_have_count(0)
+    path = save(page, page.locator("#wall").get_by_role("button", name="Save all as a kit"), tmp_path)
+    with zipfile.ZipFile(path) as archive:
+        assert sum(name.endswith(".svg") for name in archive.namelist()) == 2
+
+
+def test_a_link_opens_the_same_picture_for_somebody_else(site, visit, tmp_path):
+    page = visit(site.url)
+    page.evaluate("() => { window.copied = []; navigator.clipboard.writeText = async (text) => { window.copied.push(text); }; }")
+    page.get_by_label("Not in the picture").fill("a dog")
+    page.get_by_label("Seed", exact=True).fill("7")
+    draw(page, "a cat & co", num_images=2)
+    expect(mat(page, "done")).to_be_visible()
+    items = tile_menu(page, "picture 2")
+    items.get_by_role("button", name="Copy link").click()
+    expect(items).to_contain_text("Copied")
+    items.get_by_role("button", name="Copy Python").click()
+    page.wait_for_function("window.copied.length === 2")
+    link, code = page.evaluate("window.copied")
+    assert "Engine('tests/fake')" in code and "seed=8" in code
+    first = save(page, pictures(page).nth(1).get_by_role("link"), tmp_path).read_bytes()
+
+    other = visit(link)
+    expect(pictures(other)).to_have_count(1)
+    expect(mat(other, "done")).to_be_visible()
+    expect(prompt_box(other)).to_have_value("a cat & co")
+    expect(other.get_by_label("Seed", exact=True)).to_have_value("8")
+    expect(other.get_by_label("Not in the picture")).to_have_value("a dog")
+    expect(other.get_by_label("Lock seed")).to_be_checked()
+    assert save(other, pictures(other).first.get_by_role("link"), tmp_path).read_bytes() == first
+    assert "#" not in other.url
+    draw(other, "a dog", num_images=3)  # and the boxes are free again
+    expect(other.get_by_role("img", name="a dog")).to_have_count(3)
+
+
+def test_a_saved_picture_is_opened_again(site, visit, tmp_path):
+    page = visit(site.url)
+    page.get_by_label("Seed", exact=True).fill("41")
+    draw(page, "a cat", num_images=1)
+    expect(mat(page, "done")).to_be_visible()
+    path = save(page, pictures(page).first.get_by_role("link"), tmp_path)
+    other = visit(site.url)
+    other.locator("#reopen input[type=file]").set_input_files(path)
+    expect(pictures(other)).to_have_count(1)
+    expect(prompt_box(other)).to_have_value("a cat")
+    expect(other.get_by_label("Seed", exact=True)).to_have_value("41")
+    foreign = tmp_path / "foreign.png"
+    Image.new("RGB", (4, 4)).save(foreign)
+    other.locator("#reopen input[type=file]").set_input_files(foreign)
+    expect(other.locator("#wall").get_by_role("alert")).to_contain_text("no recipe")
+
+
+def test_the_album_survives_a_reload_and_forgets_when_asked(site, visit, browser):
+    page = visit(site.url, viewport={"width": 1100, "height": 900})
+    draw(page, "a cat", num_images=2)
+    expect(mat(page, "done")).to_be_visible()
+    star = pictures(page).nth(1).get_by_role("button", name="Favourite: picture 2")
+    star.click()
+    expect(star).to_have_attribute("aria-pressed", "true")
+    draw(page, "a dog", num_images=1)
+    expect(page.get_by_role("img", name="a dog")).to_have_count(1)
+    expect(mat(page, "done")).to_be_visible()
+
+    page.reload()
+    page.get_by_role("tab", name="Album").click()
+    album = page.locator("#album")
+    expect(album.locator(".tile.done img")).to_have_count(3)
+    expect(album.locator("img").first).to_have_attribute("alt", "a dog")
+    expect(album).to_contain_text("3 pictures, kept in this browser only")
+    album.get_by_role("button", name="Favourites", exact=True).click()
+    expect(album.locator(".tile.done img")).to_have_count(1)
+    album.get_by_role("button", name="Open: a cat").click()
+    expect(page.locator("#prompt textarea")).to_be_visible()
+    expect(prompt_box(page)).to_have_value("a cat")
+    expect(pictures(page)).to_have_count(1)
+
+    page.get_by_role("tab", name="Album").click()
+    album.get_by_role("button", name="All", exact=True).click()
+    expect(album.locator(".tile.done img")).to_have_count(3)
+    album.get_by_role("button", name="Remove: a dog").click()
+    expect(album.locator(".tile.done img")).to_have_count(2)
+    forget = album.get_by_role("button", name="forget")
+    forget.click()
+    expect(forget).to_contain_text("Really forget 1 picture?")
+    expect(album.locator(".tile.done img")).to_have_count(2)
+    forget.click()
+    expect(album.locator(".tile.done img")).to_have_count(1)
+    kept = page.evaluate("JSON.parse(localStorage.getItem('open-dalle-album-1'))")
+    assert len(kept) == 1 and kept[0]["star"] and set(kept[0]) == {"recipe", "at", "star"}
+
+
+def test_a_broken_album_is_no_broken_page(site, visit):
+    page = visit(site.url, viewport={"width": 1100, "height": 900})
+    page.evaluate("localStorage.setItem('open-dalle-album-1', '[{\"recipe\": null}, 7, {\"recipe\": {\"prompt\": 1}}]')")
+    page.reload()
+    page.get_by_role("tab", name="Album").click()
+    expect(page.locator("#album")).to_contain_text("will be here")
+    page.evaluate("localStorage.setItem('open-dalle-album-1', 'no json')")
+    page.reload()
+    draw(page, "a cat", num_images=1)
+    expect(mat(page, "done")).to_be_visible()
+    page.get_by_role("tab", name="Album").click()
+    expect(page.locator("#album .tile.done img")).to_have_count(1)
+
+
+def test_links_open_paths_and_the_pad(cache_folder, visit):
+    with served(FakeEngine()) as site:
+        page = visit(f"{site.url}/#from=a+cat&to=a+dog&seed_from=3&seed_to=4&at=0.5&pace=raw")
+        path = page.locator("#path .morph")
+        expect(path).to_have_attribute("data-state", "done")
+        expect(path).to_have_attribute("data-frame", "16")
+        expect(page.get_by_label("Seed from")).to_have_value("3")
+        expect(page.get_by_label("Even pace")).not_to_be_checked()
+        page.evaluate("() => { navigator.clipboard.writeText = async (text) => { window.copied = text; }; }")
+        page.get_by_role("slider", name="Place between the two prompts").press("End")
+        page.locator("#path").get_by_role("button", name="Copy link").click()
+        page.wait_for_function("window.copied")
+        assert page.evaluate("window.copied").endswith("&at=1.000") and "seed_to=4" in page.evaluate("window.copied")
+
+        pad = visit(f"{site.url}/#mix=a+cat&mix=a+lone+house&mix=&mix=a+dog&seeds=1+2+3+4&at=0.25+0.75")
+        expect(pad.locator("#pad .pad")).to_have_attribute("data-point", "0.250 0.750")
+        expect(pad.get_by_role("textbox", name="Right above")).to_have_value("a lone house")
+        expect(pad.locator("#pad .corner img")).to_have_count(3)
+        assert list(site.engine.mixed[-1].seeds) == [1, 2, 4]

@@ -1,0 +1,66 @@
+"""What the page's scripts ask for by themselves, without the queue and its messages: a point of the pad, a picture from its recipe.
+
+Such a question takes the model for a tenth of a second, and waiting in the queue would cost as much again. The model's lock lets
+everybody else have a turn in between, and only a few questions are answered at once.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from dalle.config import Cancelled
+from dalle.requests import GenerateRequest, Picture
+from ui.failures import message_for
+from ui.runs import Runs
+from ui.waiting import is_loading
+
+if TYPE_CHECKING:
+    from dalle.engine import Engine
+
+MAX_AT_ONCE = 4
+"""Visitors whose questions are answered or wait for the model at once; beyond that a page is told to ask again."""
+
+BUSY = "Many people are drawing just now."
+
+
+class Direct:
+    """Answers to questions that bypass the queue. Every ending is a state, never an exception: done, waiting or error."""
+
+    def __init__(self, engine: Engine, runs: Runs) -> None:
+        self._engine = engine
+        self._runs = runs
+        self._places = threading.BoundedSemaphore(MAX_AT_ONCE)
+
+    def answer(
+        self, kind: str, session: str, blank: dict[str, Any], work: Callable[[threading.Event], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """`blank` with what `work` finds; the same visitor's next question of this kind stops the work."""
+        if is_loading(self._engine):
+            return blank | {"state": "waiting", "message": self._engine.status.message}
+        if not self._places.acquire(blocking=False):
+            return blank | {"state": "waiting", "message": BUSY}
+        run = self._runs.begin(session, kind)
+        try:
+            return blank | {"state": "done"} | work(run.cancel)
+        except Cancelled:
+            return blank | {"state": "waiting"}
+        except Exception as error:
+            return blank | {"state": "error", "message": message_for(error)}
+        finally:
+            self._runs.finish(run)
+            self._places.release()
+
+    def draw(self, request: GenerateRequest, cancel: threading.Event) -> Picture:
+        """The one picture that a request asks for."""
+        with closing(self._engine.generate(request, cancel=cancel)) as items:
+            return next(item for item in items if isinstance(item, Picture))
+
+
+def visitor_name(sent: dict[str, Any], kind: str) -> str:
+    """The name that a page has given itself. It only tells which question a newer one replaces."""
+    visitor = sent.get("visitor")
+    return f"{kind} {visitor[:64]}" if isinstance(visitor, str) and visitor else f"{kind} {secrets.token_hex(8)}"

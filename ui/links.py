@@ -1,0 +1,162 @@
+"""Links that restore what is on the page: a picture, a path with a place on it, a point of the pad.
+
+What to restore stands behind the "#" of the page's own address. Browsers keep that part to themselves, so a link's prompts reach
+the server only as any other prompt does, and no log of addresses holds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlencode
+
+from dalle.config import SettingError
+from dalle.requests import GenerateRequest, InterpolateRequest, MixRequest, Picture, settings_text
+from ui import inputs
+
+if TYPE_CHECKING:
+    from dalle.engine import Engine
+
+MAX_LINK = 8_000
+"""Characters of a link; four prompts of the longest kind fit."""
+
+STALE = "This link is not whole, or is not from here: ask for it again, or type the prompt."
+
+NUMBERS = {
+    "steps": "num_inference_steps",
+    "guidance": "guidance_scale",
+    "variety": "truncation",
+    "strength": "variation_strength",
+}
+"""Name in a link -> name in a picture's settings."""
+TEXTS = {"style": "style", "without": "negative_prompt", "model": "model", "revision": "revision"}
+
+
+def picture_link(picture: Picture) -> str:
+    """What stands behind the "#" of a link to a picture of one prompt."""
+    settings = picture.settings
+    parts: dict[str, Any] = {"prompt": picture.prompt, "seed": picture.seed}
+    for name, key in (NUMBERS | TEXTS).items():
+        if settings.get(key) is not None and not (name == "variety" and settings[key] == 1):
+            parts[name] = settings[key]
+    if settings.get("variation_of"):
+        parts["like"] = " ".join(f"{seed}:{weight!r}" for seed, weight in settings["variation_of"])
+    else:
+        parts.pop("strength", None)
+    return urlencode(parts)
+
+
+def path_link(request: InterpolateRequest, engine: Engine) -> str:
+    """The same for a path whose seeds are known; the page adds the place on it, `at`, 0 to 1."""
+    parts: dict[str, Any] = {
+        "from": request.prompt_a,
+        "to": request.prompt_b,
+        "seed_from": request.seed_a,
+        "seed_to": request.seed_b,
+        "pace": request.pacing,
+    }
+    parts |= {"variety": request.truncation} if request.truncation != 1 else {}
+    parts |= {"style": request.style} if request.style else {}
+    return urlencode(parts | {"model": engine.model, "revision": engine.revision})
+
+
+def parts_of(link: object) -> dict[str, list[str]]:
+    """The parts of a link by their names.
+
+    Raises:
+        SettingError: no link of ours, or one that is too long.
+    """
+    if not isinstance(link, str) or len(link) > MAX_LINK:
+        raise SettingError(STALE)
+    try:
+        return parse_qs(link.removeprefix("#"), keep_blank_values=True, max_num_fields=40, errors="replace")
+    except ValueError as error:
+        raise SettingError(STALE) from error
+
+
+def _one(parts: Mapping[str, Sequence[str]], name: str) -> str | None:
+    return parts[name][0] if parts.get(name) else None
+
+
+def _number(parts: Mapping[str, Sequence[str]], name: str) -> float | int | None:
+    text = _one(parts, name)
+    if text is None or text == "":
+        return None
+    try:
+        return int(text) if text.lstrip("-").isdecimal() else float(text)
+    except ValueError as error:
+        raise SettingError(STALE) from error
+
+
+def picture_of(link: object) -> GenerateRequest:
+    """The request that a link to a picture stands for; the engine checks its ranges.
+
+    Raises:
+        PromptError, SettingError: no such link.
+    """
+    parts = parts_of(link)
+    if "prompt" not in parts:
+        raise SettingError(STALE)
+    settings: dict[str, Any] = {key: _number(parts, name) for name, key in NUMBERS.items() if name in parts}
+    settings |= {key: _one(parts, name) for name, key in TEXTS.items() if name in parts}
+    if like := _one(parts, "like"):
+        try:
+            settings["variation_of"] = [(int(seed), float(weight)) for seed, weight in (each.split(":") for each in like.split())]
+        except ValueError as error:
+            raise SettingError(STALE) from error
+    seed = _one(parts, "seed")
+    return inputs.recipe({"prompt": inputs.text(_one(parts, "prompt")), "seed": seed or "x", "settings": settings_text(settings)})
+
+
+def path_of(link: object) -> tuple[InterpolateRequest, float]:
+    """The request that a link to a path stands for, and the place on it, 0 to 1.
+
+    Raises:
+        PromptError, SettingError: no such link.
+    """
+    parts = parts_of(link)
+    if "from" not in parts or "to" not in parts:
+        raise SettingError(STALE)
+    at = _number(parts, "at") or 0.0
+    request = inputs.interpolate_request(
+        prompt_a=_one(parts, "from"),
+        prompt_b=_one(parts, "to"),
+        seed_a=_number(parts, "seed_from"),
+        seed_b=_number(parts, "seed_to"),
+        style=_one(parts, "style"),
+        pacing=_one(parts, "pace"),
+        truncation=_number(parts, "variety"),
+    )
+    return request, min(1.0, max(0.0, float(at)))
+
+
+def mix_of(link: object) -> MixRequest:
+    """The prompts (four, some may be empty), seeds and style of a link to a point of the pad; the page reads the point itself.
+
+    Raises:
+        PromptError, SettingError: no such link.
+    """
+    parts = parts_of(link)
+    prompts = parts.get("mix", [])
+    if len(prompts) != 4:
+        raise SettingError(STALE)
+    return inputs.mix_request(prompts=prompts, style=_one(parts, "style"))
+
+
+def made_by(parts: Mapping[str, Any]) -> tuple[str, str]:
+    """Model and revision that a link or a picture's settings name; "" where they don't."""
+
+    def text(value: object) -> str:
+        value = value[0] if isinstance(value, list) and value else value
+        return value[:200] if isinstance(value, str) else ""
+
+    return text(parts.get("model")), text(parts.get("revision"))
+
+
+def other_model(made: tuple[str, str], engine: Engine) -> str:
+    """What to tell where something was made by another model than this one; "" where it was not, or nobody knows."""
+    model, revision = made
+    if not revision or not engine.revision or revision == engine.revision:
+        return ""
+    by = f"another version of {model}" if model == engine.model else (model or "another model")
+    return f"Made by {by} ({revision}); drawn anew by {engine.model} ({engine.revision}) it may look different."
