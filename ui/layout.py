@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Callable
 from functools import cache
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -79,7 +80,7 @@ def serve(demo: gr.Blocks, *, host: str | None = None, port: int | None = None, 
         pwa=False,
         run_history=False,
         enable_monitoring=False,
-        mcp_server=False,
+        mcp_server=find_spec("mcp") is not None,  # the endpoints of ui/api.py as tools, at /gradio_api/mcp/
         share=False,
         **arguments,
     )
