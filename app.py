@@ -22,6 +22,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--model", default=DEFAULT_MODEL, help="a checkpoint folder or a Hub id (default: %(default)s)")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: %(default)s")
     parser.add_argument(
+        "--no-word-filter",
+        dest="word_filter",
+        action="store_false",
+        help="draw prompts with words of the kept list of crude ones too (default: they are refused)",
+    )
+    parser.add_argument(
         "--host",
         default=os.environ.get("GRADIO_SERVER_NAME") or ("0.0.0.0" if os.environ.get("SPACE_ID") else "127.0.0.1"),
         help="address to listen on; 0.0.0.0 lets other machines in (default: %(default)s)",
@@ -43,7 +49,7 @@ def main() -> None:
 
     settings = PageSettings()
     claim_cache(settings.keep_seconds)
-    engine = Engine(options.model, device=options.device)
+    engine = Engine(options.model, device=options.device, word_filter=options.word_filter)
     demo = build_demo(engine, settings)
     engine.load_in_background()
     try:

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from dalle.pipeline import DallePipeline
     from dalle.ranking import Ranker
     from dalle.text import TextFeatures
+    from dalle.wordfilter import WordFilter
 
 BATCH = 8
 """Pictures that are drawn together where many are wanted: a step of so many takes the model for a few hundredths of a second."""
@@ -74,8 +75,16 @@ class EngineStatus:
 class Engine:
     """Loads a checkpoint once and draws from it; safe to call from several threads, one network evaluation at a time."""
 
-    def __init__(self, model: str = DEFAULT_MODEL, device: str = "auto") -> None:
+    def __init__(self, model: str = DEFAULT_MODEL, device: str = "auto", word_filter: bool = False) -> None:
+        """
+        Args:
+            model: a checkpoint folder or a Hub id.
+            device: "auto", "cpu" or "cuda".
+            word_filter: refuse prompts with a word of a kept list (`dalle.wordfilter`), for pages that strangers use.
+        """
         self.model = model
+        self._wants_filter = word_filter
+        self._filter: WordFilter | None = None
         self._wanted_device = device
         self._device = device
         self._pipeline: DallePipeline | None = None
@@ -164,7 +173,18 @@ class Engine:
         # The first evaluation sets up the kernels: better here than under a user's first prompt.
         pipeline("a red apple", num_inference_steps=2, output_type="pt")
         self._revision = revision(resolve(self.model))
+        if self._wants_filter:
+            from dalle.wordfilter import WordFilter
+
+            judge = pipeline.judge
+            self._filter = WordFilter((*judge.captions, *judge.vocabulary) if judge else ())
         return pipeline
+
+    def _allowed(self, prompt: str) -> str:
+        """The prompt, where no filter refuses it. What is no text at all is left to those who read it."""
+        if self._filter is not None and isinstance(prompt, str):
+            self._filter.check(prompt)
+        return prompt
 
     def load_in_background(self) -> threading.Thread:
         """Starts loading; `status` tells how it went."""
@@ -212,7 +232,7 @@ class Engine:
         pipeline = self.wait(0)
         if pipeline.judge is None:
             raise NotReadyError(f"{self.model} has no judge: add one with `python -m train assemble`.")
-        clean = clean_prompt(prompt)
+        clean = self._allowed(clean_prompt(prompt))
         with self._turn:
             if style is not None:
                 pipeline.encode_prompt(clean, style)  # the same errors as drawing: an unknown style, a prompt too long with it
@@ -363,7 +383,7 @@ class Engine:
         base = None if request.variation_of is None else noise_recipe(request.variation_of)
         strength = checked_share(request.variation_strength, "The strength of a variation")
         with self._turn:
-            text = pipeline.encode_prompt(request.prompt, request.style)
+            text = pipeline.encode_prompt(self._allowed(request.prompt), request.style)
         negative = self._negative(request.negative_prompt)
         if request.strict:
             judgement = self.judge(request.prompt, request.style)
@@ -507,7 +527,7 @@ class Engine:
         """Features of a prompt; the last few are kept, since a point that is dragged between prompts asks for them anew."""
         with self._turn:
             if (found := self._texts.get((prompt, style))) is None:
-                found = self._texts[prompt, style] = self.wait(0).encode_prompt(prompt, style)
+                found = self._texts[prompt, style] = self.wait(0).encode_prompt(self._allowed(prompt), style)
             self._texts.move_to_end((prompt, style))
             while len(self._texts) > KEPT_TEXTS:
                 self._texts.popitem(last=False)

@@ -42,6 +42,8 @@ its version and licence.
 ## What it must not be used for
 
 - **Medical pictures** of any kind, or anything else on which somebody's health or safety depends.
+- Crude or degrading pictures: prompts with a word of a kept list of such words are refused. The list knows words and no
+  meanings.
 - **Deception**: passing a picture off as a photograph, as evidence, or as somebody else's work. Each saved file says
   in its metadata that a model made it; leave that in place.
 

@@ -23,7 +23,8 @@ def test_where_it_listens(monkeypatch):
     for name in ("GRADIO_SERVER_NAME", "GRADIO_SERVER_PORT", "SPACE_ID"):
         monkeypatch.delenv(name, raising=False)
     options = app.parse_arguments([])
-    assert (options.host, options.port, options.device) == ("127.0.0.1", 7860, "auto")
+    assert (options.host, options.port, options.device) == ("127.0.0.1", 7860, "auto") and options.word_filter
+    assert not app.parse_arguments(["--no-word-filter"]).word_filter
     monkeypatch.setenv("SPACE_ID", "someone/something")
     assert app.parse_arguments([]).host == "0.0.0.0"
     monkeypatch.setenv("GRADIO_SERVER_NAME", "192.0.2.1")
