@@ -1,0 +1,56 @@
+"""Every tab, light and dark, on a desktop and on a phone, looked at by axe-core: nothing serious may be found."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from tests.ui.test_page import draw, mat, open_path
+
+SERIOUS = ("serious", "critical")
+
+
+def found(page: Page) -> list[str]:
+    """The serious findings, each with its rule and where it is."""
+    result = Axe().run(page, options={"resultTypes": ["violations"]})
+    return [
+        f"{rule['id']}: {node['target']} {node.get('failureSummary', '')[:160]}"
+        for rule in result.response["violations"]
+        if rule["impact"] in SERIOUS
+        for node in rule["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("device", [{"viewport": {"width": 1280, "height": 900}}, {"viewport": {"width": 360, "height": 740}}])
+def test_axe_finds_nothing_serious(site, visit, scheme: str, device: dict[str, Any]):
+    page = visit(site.url, color_scheme=scheme, reduced_motion="reduce", **device)
+    draw(page, "a red apple", num_images=2)
+    expect(mat(page, "done")).to_be_visible()
+    expect(page.locator("#verdict .verdict")).to_have_attribute("data-state", "judged")
+    complaints = {"Generate": found(page)}
+    page.locator('summary[aria-label="Save and share: picture 1"]').click()
+    complaints["menu"] = found(page)
+    expect(open_path(page)).to_have_attribute("data-state", "done")
+    complaints["Interpolate"] = found(page)
+    page.get_by_role("tab", name="Mix").click()
+    expect(page.locator("#pad .corner img")).to_have_count(4)
+    complaints["Mix"] = found(page)
+    page.get_by_role("tab", name="Album").click()
+    expect(page.locator("#album .tile.done img").nth(1)).to_be_visible()
+    complaints["Album"] = found(page)
+    page.get_by_role("tab", name="About").click()
+    expect(page.locator("#model-card")).to_contain_text("Drawn by a test.")
+    complaints["About"] = found(page)
+    assert {tab: told for tab, told in complaints.items() if told} == {}
+
+
+def test_axe_would_find_something(site, visit):
+    page = visit(site.url)
+    nameless = '<img src="data:,"><button></button>'
+    page.evaluate("html => document.querySelector('.gradio-container').insertAdjacentHTML('beforeend', html)", nameless)
+    rules = {complaint.split(":")[0] for complaint in found(page)}
+    assert {"image-alt", "button-name"} <= rules
