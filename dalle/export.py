@@ -1,4 +1,4 @@
-"""Pictures for use elsewhere: other sizes, vector graphics, sticker sheets, and a kit of all of it with its attribution.
+"""Pictures and paths for use elsewhere: other sizes, vectors, sticker sheets, videos, frames, kits with their attribution.
 
 Whatever leaves says that a model made it: PNG and SVG carry the IPTC term, and a kit has the model's card beside its pictures.
 """
@@ -10,13 +10,14 @@ import json
 import re
 import zipfile
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from xml.sax.saxutils import escape
 
 import numpy as np
 from PIL import Image, ImageChops, ImageFilter
 
 from dalle.config import IMAGE_SIZE, SettingError
-from dalle.images import png_bytes, slug, xml_safe, xmp
+from dalle.images import DIGITAL_SOURCE_TYPE, MAX_FPS, over, png_bytes, slug, xml_safe, xmp
 from dalle.requests import Picture, picture_metadata
 
 SIZES = (64, 128, 256, 512, 1024)
@@ -26,6 +27,7 @@ STICKER_EDGE = 9
 """Width of a sticker's white edge, in pixels of a picture of 256."""
 
 KIT_CARD = "MODEL-CARD.md"
+NO_CARD = "This model has no card.\n"
 KIT_NOTE = """\
 # {count}
 
@@ -115,6 +117,72 @@ def sticker_sheet(images: Sequence[Image.Image], columns: int = 4) -> Image.Imag
     return sheet
 
 
+def timeline(frames: int, eased: bool = False, pingpong: bool = False) -> list[int]:
+    """Which frame of a path is shown at each tick of an animation.
+
+    Args:
+        eased: slow at both ends, twice as fast in the middle (quadratic in and out): frames near the ends are shown again, some in
+            the middle are left out.
+        pingpong: back to the start as well, its two ends shown once.
+    """
+    order = list(range(frames))
+    if eased and frames > 1:
+        shares = [tick / (frames - 1) for tick in order]
+        eases = [2 * share**2 if share < 0.5 else 1 - 2 * (1 - share) ** 2 for share in shares]
+        order = [int(share * (frames - 1) + 0.5) for share in eases]  # as the page's script rounds
+    return order + order[-2:0:-1] if pingpong else order
+
+
+def mp4(frames: Sequence[Image.Image], fps: float, metadata: Mapping[str, str]) -> bytes:
+    """Frames as H.264 video over white; its comment is `metadata` as JSON, with the IPTC term.
+
+    Raises:
+        ValueError: no frames.
+        SettingError: a speed out of range, or the encoder is not installed.
+    """
+    if not frames:
+        raise ValueError("no frames given")
+    if not 1 <= fps <= MAX_FPS:
+        raise SettingError(f"The speed must be 1 to {MAX_FPS} frames a second, not {fps:g}.")
+    try:
+        import av
+    except ImportError as error:
+        raise SettingError("Saving as MP4 needs the package av: pip install av.") from error
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as container:
+        told = dict(metadata) | {"digitalSourceType": DIGITAL_SOURCE_TYPE}
+        container.metadata["comment"] = xml_safe(json.dumps(told, ensure_ascii=False))
+        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000))
+        stream.width, stream.height = (side + side % 2 for side in frames[0].size)
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"crf": "18", "preset": "veryfast"}
+        for frame in frames:
+            for packet in stream.encode(av.VideoFrame.from_image(over(frame))):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+    return buffer.getvalue()
+
+
+def frames_zip(frames: Sequence[Image.Image], metadata: Mapping[str, str], card: str) -> bytes:
+    """A zip of a path's frames as PNG with their transparency, its recipe, and the model's card with its attributions.
+
+    Raises:
+        ValueError: no frames.
+    """
+    if not frames:
+        raise ValueError("no frames given")
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        note = KIT_NOTE.format(count=f"{len(frames)} frames", model=metadata.get("model", "a model"), card=KIT_CARD)
+        archive.writestr("README.md", note)
+        archive.writestr(KIT_CARD, card or NO_CARD)
+        archive.writestr("recipe.json", json.dumps(dict(metadata), ensure_ascii=False, indent=2))
+        for place, frame in enumerate(frames):
+            archive.writestr(f"frames/{place:03d}.png", png_bytes(frame, metadata))
+    return buffer.getvalue()
+
+
 def kit(pictures: Sequence[Picture], card: str, size: int = IMAGE_SIZE, vectors: bool = True) -> bytes:
     """A zip of the pictures: PNG in a size, SVG, a sheet of stickers, their recipes, and the model's card with its attributions.
 
@@ -129,7 +197,7 @@ def kit(pictures: Sequence[Picture], card: str, size: int = IMAGE_SIZE, vectors:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("README.md", KIT_NOTE.format(count=count, model=model, card=KIT_CARD))
-        archive.writestr(KIT_CARD, card or "This model has no card.\n")
+        archive.writestr(KIT_CARD, card or NO_CARD)
         recipes = []
         for place, picture in enumerate(pictures, 1):
             metadata = picture_metadata(picture)

@@ -13,8 +13,8 @@ from gradio.data_classes import FileData
 
 from dalle.requests import DEFAULT_FRAMES, DEFAULT_NUM_IMAGES, Picture, with_seeds
 from ui import inputs
+from ui.deliver import path_name
 from ui.failures import message_for
-from ui.interpolate import path_name
 from ui.outbox import Outbox
 from ui.settings import PageSettings
 from ui.waiting import until_ready

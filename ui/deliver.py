@@ -1,22 +1,28 @@
-"""Files of pictures that were drawn before: other sizes, vector graphics, a kit of many. Made from their recipes, anew."""
+"""Files of what was drawn before: other sizes, vectors, a kit of many, a path as video. Made anew, from recipes and links."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from dalle.config import MAX_IMAGES, SettingError
-from dalle.images import png_bytes, slug
-from dalle.requests import picture_metadata
+from dalle.images import MAX_FPS, png_bytes, slug
+from dalle.requests import InterpolateRequest, picture_metadata, with_seeds
 from ui import inputs
 from ui.direct import Direct, visitor_name
+from ui.links import path_of
 from ui.outbox import Outbox
+from ui.settings import PageSettings
 
 if TYPE_CHECKING:
     from dalle.engine import Engine
 
 KINDS = ("png", "svg", "kit")
+BLANK = {"state": "error", "message": "", "address": "", "name": ""}
+"""An answer before anything was made."""
 
 
 class Deliver:
@@ -32,8 +38,7 @@ class Deliver:
     def files(self, question: object) -> dict[str, Any]:
         """{state, message, address, name} for a question {visitor, what, recipes, size}. Never raises."""
         sent = question if isinstance(question, dict) else {}
-        blank = {"state": "error", "message": "", "address": "", "name": ""}
-        return self._direct.answer(self.kind, visitor_name(sent, self.kind), blank, lambda cancel: self._make(sent, cancel))
+        return self._direct.answer(self.kind, visitor_name(sent, self.kind), BLANK, lambda cancel: self._make(sent, cancel))
 
     def _make(self, sent: dict[str, Any], cancel: threading.Event) -> dict[str, Any]:
         from dalle.export import SIZES, kit, resized, svg
@@ -60,6 +65,55 @@ class Deliver:
             data, name = kit(pictures, self._engine.card() or "", size), f"{slug(first.prompt)}-kit.zip"
         file = self._outbox().file(data, name)
         return {"address": address(file["path"]), "name": name}
+
+
+class DeliverPath:
+    """Files of a path that was drawn before, drawn anew from its link: at another speed, eased, as video, as frames."""
+
+    kind = "deliver path"
+    kinds = ("webp", "mp4", "zip")
+
+    def __init__(self, engine: Engine, direct: Direct, outbox: Callable[[], Outbox], settings: PageSettings) -> None:
+        self._engine = engine
+        self._direct = direct
+        self._outbox = outbox
+        self._settings = settings
+
+    def files(self, question: object) -> dict[str, Any]:
+        """{state, message, address, name} for a question {visitor, what, link, speed, eased, pingpong}. Never raises."""
+        sent = question if isinstance(question, dict) else {}
+        return self._direct.answer(self.kind, visitor_name(sent, self.kind), BLANK, lambda cancel: self._make(sent, cancel))
+
+    def _make(self, sent: dict[str, Any], cancel: threading.Event) -> dict[str, Any]:
+        from dalle.export import frames_zip, mp4, timeline
+
+        what = sent.get("what")
+        if what not in self.kinds:
+            raise SettingError(f"Choose what to save: {', '.join(self.kinds)}.")
+        speed = inputs.number(sent.get("speed"), "speed")
+        fps = self._settings.frames_per_second * (1.0 if speed is None else speed)
+        if not 1 <= fps <= MAX_FPS:
+            raise SettingError(f"The speed must give 1 to {MAX_FPS} frames a second.")
+        eased, pingpong = inputs.flag(sent.get("eased"), "eased"), inputs.flag(sent.get("pingpong"), "ping-pong")
+        request, _ = path_of(sent.get("link"))
+        request = replace(with_seeds(request), frames=self._settings.frames)
+        with closing(self._engine.interpolate(request, cancel=cancel)) as items:
+            frames = [frame.image for frame in sorted(items, key=lambda frame: frame.index)]
+        name, metadata = path_name(request), self._engine.path_metadata(request)
+        shown = [frames[index] for index in timeline(len(frames), eased, pingpong)]
+        outbox = self._outbox()
+        if what == "webp":
+            file = outbox.animation(shown, name, fps=fps, pingpong=False, metadata=metadata)
+        elif what == "mp4":
+            file = outbox.file(mp4(shown, fps, metadata), f"{name}.mp4")
+        else:
+            file = outbox.file(frames_zip(frames, metadata, self._engine.card() or ""), f"{name}-frames.zip")
+        return {"address": address(file["path"]), "name": file["orig_name"]}
+
+
+def path_name(wish: InterpolateRequest) -> str:
+    """The name of a path's file, without its ending."""
+    return f"{slug(wish.prompt_a, 24)}-to-{slug(wish.prompt_b, 24)}"
 
 
 def address(path: str) -> str:

@@ -16,10 +16,12 @@ import gradio as gr
 from PIL import Image
 
 from dalle.config import MIN_TRUNCATION
-from dalle.images import data_uri, slug
+from dalle.images import data_uri
 from dalle.requests import InterpolateRequest, seed_or_random, with_seeds
 from ui import components, inputs, links, verdict
 from ui.code import path_code
+from ui.deliver import DeliverPath, path_name
+from ui.direct import Direct
 from ui.failures import message_for
 from ui.generate import shown, within
 from ui.outbox import Outbox
@@ -200,17 +202,12 @@ class Interpolate(Handlers):
         }
 
 
-def path_name(wish: InterpolateRequest) -> str:
-    """The name of an animation's file, without its ending."""
-    return f"{slug(wish.prompt_a, 24)}-to-{slug(wish.prompt_b, 24)}"
-
-
 def is_level(count: int) -> bool:
     """5, 9, 17, 33, 65: the path is evenly filled at this many frames."""
     return count >= 5 and (count - 1).bit_count() == 1
 
 
-def interpolate_tab(engine: Engine, runs: Runs, settings: PageSettings, tabs: gr.Tabs) -> Outbox:
+def interpolate_tab(engine: Engine, runs: Runs, direct: Direct, settings: PageSettings, tabs: gr.Tabs) -> Outbox:
     """Lays the tab out and wires it. Returns the outbox of its path, which the API shares."""
     with gr.Row(elem_classes="bench"):
         with gr.Column(elem_classes="ask"):
@@ -227,7 +224,9 @@ def interpolate_tab(engine: Engine, runs: Runs, settings: PageSettings, tabs: gr
                 title="Example pairs",
             )
         with gr.Column(elem_classes="show"):
-            path = components.morph(IDLE, "path", fields=["morph-a", "morph-b"])
+            # The script's questions come only when the page is there, and the outbox by then as well.
+            deliver = DeliverPath(engine, direct, lambda: outbox, settings)
+            path = components.morph(IDLE, "path", fields=["morph-a", "morph-b"], deliver=deliver.files)
         with gr.Column(elem_classes="tune"):
             style = gr.Dropdown([inputs.ANY_STYLE, *engine.styles], value=inputs.ANY_STYLE, label="Style", elem_id="morph-style")
             even = gr.Checkbox(

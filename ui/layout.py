@@ -48,7 +48,7 @@ def build_demo(engine: Engine, settings: PageSettings | None = None) -> gr.Block
             with gr.Tab("Generate", id="generate"):
                 generate = generate_tab(engine, runs, direct, settings, tabs)
             with gr.Tab("Interpolate", id="interpolate"):
-                animations = interpolate_tab(engine, runs, settings, tabs)
+                animations = interpolate_tab(engine, runs, direct, settings, tabs)
             with gr.Tab("Mix", id="mix"):
                 mix_tab(engine, direct, settings, tabs)
             with gr.Tab("Album", id="album"):

@@ -43,7 +43,7 @@ class Outbox:
         return self._publish(path)
 
     def animation(
-        self, frames: Sequence[Image.Image], name: str, *, fps: int, pingpong: bool, metadata: dict[str, str]
+        self, frames: Sequence[Image.Image], name: str, *, fps: float, pingpong: bool, metadata: dict[str, str]
     ) -> dict[str, Any]:
         """`frames` as endless animated WebP. Raises `StorageError` when the disk is full."""
         with self._placed(f"{name}.webp") as path:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from dalle.config import SettingError
-from dalle.export import SIZES, kit, resized, sticker, sticker_sheet, svg
+from dalle.export import SIZES, frames_zip, kit, mp4, resized, sticker, sticker_sheet, svg, timeline
 from dalle.images import DIGITAL_SOURCE_TYPE, read_png_metadata
 from dalle.requests import Picture, picture_metadata, request_of
 
@@ -125,3 +125,64 @@ def test_a_kit_brings_everything_back(tmp_path):
         assert DIGITAL_SOURCE_TYPE in read_png_metadata(path)["xmp"]
     with pytest.raises(ValueError, match="no pictures"):
         kit([], "")
+
+
+# Paths
+
+
+def test_a_timeline_goes_from_end_to_end():
+    assert timeline(5) == [0, 1, 2, 3, 4] and timeline(5, pingpong=True) == [0, 1, 2, 3, 4, 3, 2, 1]
+    assert timeline(1, True, True) == [0] and timeline(2, True, True) == [0, 1]
+    for frames in (3, 9, 33):
+        eased = timeline(frames, eased=True)
+        assert eased[0] == 0 and eased[-1] == frames - 1 and len(eased) == frames and eased == sorted(eased)
+        assert [frames - 1 - index for index in reversed(eased)] == eased  # as slow at one end as at the other
+        steps = np.diff(eased)
+        assert steps[0] <= 1 and steps[-1] <= 1 and steps.max() <= 2
+        there_and_back = timeline(frames, True, True)
+        assert len(there_and_back) == 2 * frames - 2 and there_and_back[frames:] == eased[-2:0:-1]
+
+
+def path_frames() -> list[Image.Image]:
+    frames = [Image.new("RGBA", (64, 48), (20 * place, 0, 255 - 20 * place, 255)) for place in range(12)]
+    frames[0] = Image.new("RGBA", (64, 48))
+    return frames
+
+
+def test_a_video_has_all_frames_over_white_and_says_how_it_was_made():
+    import av
+
+    data = mp4(path_frames(), 12.5, {"prompt_a": "ä <cat>", "seed_a": "7"})
+    with av.open(io.BytesIO(data)) as container:
+        told = json.loads(container.metadata["comment"])
+        assert told == {"prompt_a": "ä <cat>", "seed_a": "7", "digitalSourceType": DIGITAL_SOURCE_TYPE}
+        assert container.streams.video[0].average_rate == 12.5
+        shown = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert len(shown) == 12 and shown[0].shape == (48, 64, 3)
+    assert shown[0].min() > 245  # transparent is white
+    reds = [frame[..., 0].mean() for frame in shown[1:]]
+    assert reds == sorted(reds) and abs(reds[-1] - 220) < 12
+
+
+def test_a_video_of_nothing_or_at_no_speed_is_refused(monkeypatch):
+    with pytest.raises(ValueError, match="no frames"):
+        mp4([], 16, {})
+    for fps in (0, 61, float("nan")):
+        with pytest.raises(SettingError, match="1 to 60"):
+            mp4(path_frames(), fps, {})
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(SettingError, match="pip install av"):
+        mp4(path_frames(), 16, {})
+
+
+def test_frames_come_with_recipe_and_attribution():
+    metadata = {"prompt_a": "a", "prompt_b": "b", "model": "a/b"}
+    with zipfile.ZipFile(io.BytesIO(frames_zip(path_frames(), metadata, "# Card: Twemoji"))) as archive:
+        assert json.loads(archive.read("recipe.json")) == metadata
+        assert "Twemoji" in archive.read("MODEL-CARD.md").decode() and "12 frames" in archive.read("README.md").decode()
+        names = [name for name in archive.namelist() if name.startswith("frames/")]
+        assert names == sorted(names) and len(names) == 12
+        with Image.open(io.BytesIO(archive.read(names[0]))) as first:
+            assert first.mode == "RGBA" and first.getpixel((0, 0))[3] == 0
+    with pytest.raises(ValueError, match="no frames"):
+        frames_zip([], {}, "")

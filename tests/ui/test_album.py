@@ -19,9 +19,9 @@ from dalle.images import read_png_metadata, save_png
 from dalle.requests import MixRequest, picture_metadata
 from tests.ui.conftest import PATIENCE, served
 from tests.ui.fake_engine import FakeEngine
-from tests.ui.test_page import draw, mat, pictures, prompt_box, save
+from tests.ui.test_page import draw, mat, open_path, pictures, prompt_box, save
 from ui.album import MAX_REDRAWN, Album
-from ui.deliver import Deliver
+from ui.deliver import Deliver, DeliverPath
 from ui.direct import MAX_AT_ONCE, Direct
 from ui.generate import BOXES, Generate
 from ui.interpolate import BOXES as PATH_BOXES
@@ -134,6 +134,48 @@ def test_questions_wait_for_the_model_and_for_a_place():
         direct._places.acquire()
     answer = Deliver(engine, direct, lambda: Outbox(gr.HTML())).files({"what": "png", "recipes": [RECIPE]})
     assert answer["state"] == "waiting" and "Many people" in answer["message"]
+
+
+# Files of a path
+
+LINK = "from=a+cat&to=a+dog&seed_from=3&seed_to=4&pace=raw"
+
+
+def path_files(sent: Any) -> dict[str, Any]:
+    engine = FakeEngine()
+    return DeliverPath(engine, Direct(engine, Runs()), lambda: Outbox(gr.HTML()), PageSettings()).files(sent)
+
+
+def test_a_path_is_saved_at_another_speed_as_video_and_as_frames():
+    with Image.open(io.BytesIO(file_of(path_files({"what": "webp", "link": LINK, "speed": 2, "pingpong": True})))) as animation:
+        assert animation.n_frames == 64
+        animation.seek(1)
+        animation.load()
+        assert animation.info["duration"] in (31, 32)
+        assert "seed_b" in animation.info["xmp"].decode()
+    answer = path_files({"what": "mp4", "link": LINK, "eased": True})
+    assert answer["name"] == "a-cat-to-a-dog.mp4" and b"ftyp" in file_of(answer)[:16]
+    with zipfile.ZipFile(io.BytesIO(file_of(path_files({"what": "zip", "link": LINK})))) as archive:
+        assert sum(name.endswith(".png") for name in archive.namelist()) == 33
+
+
+@pytest.mark.parametrize(
+    ("sent", "message"),
+    [
+        (None, "what to save"),
+        ({"what": "gif", "link": LINK}, "what to save"),
+        ({"what": "mp4"}, "not whole"),
+        ({"what": "mp4", "link": "from=a"}, "not whole"),
+        ({"what": "mp4", "link": LINK, "speed": 100}, "1 to 60"),
+        ({"what": "mp4", "link": LINK, "speed": 0}, "1 to 60"),
+        ({"what": "mp4", "link": LINK, "speed": "fast"}, "must be a number"),
+        ({"what": "mp4", "link": LINK, "eased": "yes"}, "true or false"),
+        ({"what": "mp4", "link": LINK.replace("cat", "%F0%9F%8D%8E").replace("a+", "")}, "no words"),
+    ],
+)
+def test_a_path_that_can_t_be_saved_gets_a_sentence(sent, message):
+    answer = path_files(sent)
+    assert answer["state"] == "error" and message in answer["message"] and not answer["address"]
 
 
 # What is opened
@@ -362,3 +404,18 @@ def test_links_open_paths_and_the_pad(cache_folder, visit):
         expect(pad.get_by_role("textbox", name="Right above")).to_have_value("a lone house")
         expect(pad.locator("#pad .corner img")).to_have_count(3)
         assert list(site.engine.mixed[-1].seeds) == [1, 2, 4]
+
+
+def test_a_path_is_saved_as_video_from_the_page(site, visit, tmp_path):
+    page = visit(site.url)
+    path = open_path(page)
+    expect(path).to_have_attribute("data-state", "done")
+    page.get_by_label("Speed").select_option("0.5")
+    page.get_by_role("button", name="Ease").click()
+    page.locator('summary[aria-label="Save the path as"]').click()
+    saved = save(page, page.get_by_role("button", name="MP4"), tmp_path)
+    assert saved.name == "a-cat-to-a-dog.mp4" and b"ftyp" in saved.read_bytes()[:16]
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="Play").click()
+    expect(path).to_have_attribute("data-frame", "8")
+    page.get_by_role("button", name="Pause").click()

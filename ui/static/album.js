@@ -137,7 +137,7 @@ more.addEventListener("click", () => {
 kit.addEventListener("click", async () => {
   kit.disabled = true;
   const recipes = entries().slice(0, KIT).map(({ recipe }) => recipe);
-  complain(await saveFiles(server, "kit", recipes));
+  complain(await saveFiles(server, { what: "kit", recipes }));
   kit.disabled = false;
 });
 // What is forgotten can't be brought back, so it takes a second press.

@@ -1,7 +1,8 @@
 // A path between two prompts. Value: {ticket, number, state, message, total, prompts: [a, b], frames: {index: data URI},
 // exports: {loop: file, pingpong: file}, fps, link, code, note, at}; `at`, 0 to 1, is where the slider stands at first. Its "input" asks
-// for what a link says: {link}. All frames are kept here, decoded, so that a drag never asks the server.
-const { make, address, after, box, groundSwitch, copy, linkTo, takeLink } = window.playground;
+// for what a link says: {link}. server.deliver_files answers {visitor, what: "webp", "mp4" or "zip", link, speed, eased, pingpong} with
+// {state, message, address, name}. All frames are kept here, decoded, so that a drag never asks the server.
+const { make, address, after, box, groundSwitch, copy, linkTo, takeLink, dropdown, item, saver } = window.playground;
 
 const SIDE = 256;
 const STILL = 600; // milliseconds without a key before the path is prepared by itself
@@ -15,6 +16,21 @@ const play = make("button.tool.play", { type: "button", disabled: true, "aria-pr
 const mode = make("button.tool", { type: "button", "aria-pressed": "false", title: "There and back instead of starting over" }, "Ping-pong");
 const save = make("a.tool.save", { role: "link", "aria-disabled": "true" }, "Save WebP");
 const share = make("button.tool", { type: "button", disabled: true, title: "A link that opens this path at this place" }, "Copy link");
+const pressed = (button) => button.getAttribute("aria-pressed") === "true";
+const toggle = (button) => button.setAttribute("aria-pressed", String(!pressed(button)));
+const ease = make("button.tool", { type: "button", "aria-pressed": "false", title: "Slow at both ends" }, "Ease");
+const speed = make("select.tool.speed", { "aria-label": "Speed" });
+for (const [value, label] of [[0.25, "¼ ×"], [0.5, "½ ×"], [1, "1 ×"], [2, "2 ×"], [3, "3 ×"]]) speed.append(make("option", { value, selected: value === 1 }, label));
+const fileOf = (what) => saver(server, () => ({ what, link: props.value.link, speed: Number(speed.value), eased: pressed(ease), pingpong: pressed(mode) }), (message) => complain(message));
+const files = dropdown(
+  "Save the path as",
+  "At this speed, eased and there and back as chosen",
+  "Save as…",
+  item("WebP, animated", fileOf("webp")),
+  item("MP4", fileOf("mp4"), "Over white"),
+  item("Frames (zip)", fileOf("zip"), "PNG with transparency, recipe and attribution"),
+);
+files.classList.add("in-tools");
 const code = make("button.tool", { type: "button", disabled: true, title: "A program that makes this path" }, "Copy Python");
 const note = make("p.wall-note", { hidden: true });
 const strip = make("div.strip", { role: "group", "aria-label": "Film strip" });
@@ -31,7 +47,7 @@ root.append(
   make("div.morph-stage", {}, canvas, hint),
   make("div.morph-track", {}, slider, make("div.morph-ends", { "aria-hidden": "true" }, ...ends)),
   strip,
-  make("div.morph-tools", {}, play, mode, save, share, code),
+  make("div.morph-tools", {}, play, mode, ease, speed, save, files, share, code),
   spoken,
 );
 element.replaceChildren(root);
@@ -73,7 +89,7 @@ const draw = () => {
 // Playing
 
 let timer = 0;
-let step = 1;
+let tick = 0; // of the animation, which shows frames more than once where it is eased or runs back
 const playing = () => timer !== 0;
 const stop = () => {
   clearInterval(timer);
@@ -83,24 +99,38 @@ const stop = () => {
 };
 const advance = () => {
   if (!root.checkVisibility()) return stop(); // another tab is open
-  let next = Number(slider.value) + step;
-  const there = mode.getAttribute("aria-pressed") === "true";
-  if (next < 0 || next >= total) {
-    if (there) step = -step;
-    next = there ? Number(slider.value) + step : 0;
-  }
-  slider.value = next;
+  const order = timeline();
+  tick = (tick + 1) % order.length;
+  slider.value = order[tick];
   draw();
 };
+// As dalle.export.timeline has it for files.
+const timeline = () => {
+  const order = Array.from({ length: total }, (_, place) => {
+    if (!pressed(ease) || total < 2) return place;
+    const share = place / (total - 1);
+    return Math.round((share < 0.5 ? 2 * share ** 2 : 1 - 2 * (1 - share) ** 2) * (total - 1));
+  });
+  return pressed(mode) ? [...order, ...order.slice(1, -1).reverse()] : order;
+};
+const run = () => {
+  clearInterval(timer);
+  tick = Math.max(0, timeline().indexOf(Number(slider.value)));
+  timer = setInterval(advance, 1000 / ((props.value?.fps ?? 16) * Number(speed.value)));
+};
+speed.addEventListener("change", () => playing() && run());
+ease.addEventListener("click", () => {
+  toggle(ease);
+  if (playing()) run();
+});
 play.addEventListener("click", () => {
   if (playing()) return stop();
-  step = 1;
-  timer = setInterval(advance, 1000 / (props.value?.fps ?? 16));
+  run();
   play.textContent = "Pause";
   play.setAttribute("aria-pressed", "true");
 });
 const link = () => {
-  const file = props.value?.exports?.[mode.getAttribute("aria-pressed") === "true" ? "pingpong" : "loop"];
+  const file = props.value?.exports?.[pressed(mode) ? "pingpong" : "loop"];
   const href = address(file);
   save.toggleAttribute("href", Boolean(href));
   if (href) {
@@ -110,8 +140,8 @@ const link = () => {
   save.setAttribute("aria-disabled", String(!href));
 };
 mode.addEventListener("click", () => {
-  mode.setAttribute("aria-pressed", String(mode.getAttribute("aria-pressed") !== "true"));
-  step = 1;
+  toggle(mode);
+  if (playing()) run();
   link();
 });
 
@@ -134,6 +164,11 @@ root.addEventListener("keydown", (event) => {
 });
 
 // Receiving
+
+const complain = (message) => {
+  alarm.hidden = !message;
+  alarm.textContent = message;
+};
 
 const restart = (value) => {
   stop();
@@ -205,12 +240,12 @@ const show = () => {
   root.dataset.state = state;
   document.body.toggleAttribute("data-preparing", state === "busy");
   const failed = state === "error";
-  alarm.hidden = !failed;
-  alarm.textContent = failed ? message : "";
+  complain(failed ? message : "");
   status.textContent = failed ? "" : message;
   if (!failed && state !== "busy") spoken.textContent = message;
   hint.hidden = given.length > 0;
   share.disabled = !value.link;
+  files.hidden = !value.link;
   code.disabled = !value.code;
   note.hidden = !value.note;
   note.textContent = value.note ?? "";

@@ -125,16 +125,16 @@ window.playground = (() => {
 
   // Asks a widget's server for files of pictures and saves them. Resolves to a sentence where that fails, else to "".
   const BUSY = 800;
-  const saveFiles = async (server, what, recipes, size, tries = 6) => {
+  const saveFiles = async (server, question, tries = 6) => {
     let answer;
     try {
-      answer = await server.deliver_files({ visitor, what, recipes, size });
+      answer = await server.deliver_files({ visitor, ...question });
     } catch {
       return "The server can't be reached: try again in a moment.";
     }
     if (answer.state === "waiting" && tries > 0) {
       await new Promise((resolve) => setTimeout(resolve, BUSY));
-      return saveFiles(server, what, recipes, size, tries - 1);
+      return saveFiles(server, question, tries - 1);
     }
     if (answer.state !== "done") return answer.message || "The server is busy: try again in a moment.";
     const link = make("a", { href: address({ url: answer.address }), download: answer.name });
@@ -145,31 +145,32 @@ window.playground = (() => {
   };
 
   // Behind a picture: other sizes and formats to save, its link, its Python. `kept` is {recipe, link, code}.
+  const dropdown = (name, title, label, ...items) =>
+    make("details.more", {}, make("summary", { "aria-label": name, title }, label), make("div.items", {}, ...items));
+  const item = (text, action, title) => {
+    const button = make("button.item", { type: "button", title }, text);
+    button.addEventListener("click", () => action(button));
+    return button;
+  };
+  // What an item does that saves a file: `question` is asked of the server, `say` gets a sentence where that fails.
+  const saver = (server, question, say) => async (button) => {
+    button.disabled = true; // which takes the focus away from it
+    say(await saveFiles(server, question()));
+    button.disabled = false;
+    if (document.activeElement === document.body) button.focus();
+  };
   const menu = (name, kept, server, say) => {
-    const whole = make("details.more", {}, make("summary", { "aria-label": `Save and share: ${name}`, title: "Save and share" }, "⋯"));
-    const item = (text, action, title) => {
-      const button = make("button.item", { type: "button", title }, text);
-      button.addEventListener("click", () => action(button));
-      return button;
-    };
-    const save = (what, size) => async (button) => {
-      button.disabled = true; // which takes the focus away from it
-      say(await saveFiles(server, what, [kept.recipe], size));
-      button.disabled = false;
-      if (document.activeElement === document.body) button.focus();
-    };
+    const save = (what, size) => saver(server, () => ({ what, recipes: [kept.recipe], size }), say);
     const sizes = [64, 128, 512, 1024].map((size) => item(`${size}`, save("png", size), `PNG, ${size} by ${size} pixels`));
-    whole.append(
-      make(
-        "div.items",
-        {},
-        make("div.sizes", { role: "group", "aria-label": "PNG in another size" }, make("span", { "aria-hidden": "true" }, "PNG"), ...sizes),
-        item("SVG", save("svg"), "Traced into vector graphics"),
-        kept.link ? item("Copy link", (button) => copy(linkTo(kept.link), button), "A link that opens this picture here") : null,
-        kept.code ? item("Copy Python", (button) => copy(kept.code, button), "A program that makes this picture") : null,
-      ),
+    return dropdown(
+      `Save and share: ${name}`,
+      "Save and share",
+      "⋯",
+      make("div.sizes", { role: "group", "aria-label": "PNG in another size" }, make("span", { "aria-hidden": "true" }, "PNG"), ...sizes),
+      item("SVG", save("svg"), "Traced into vector graphics"),
+      kept.link ? item("Copy link", (button) => copy(linkTo(kept.link), button), "A link that opens this picture here") : null,
+      kept.code ? item("Copy Python", (button) => copy(kept.code, button), "A program that makes this picture") : null,
     );
-    return whole;
   };
   document.addEventListener("keydown", (event) => {
     if (event.key !== "Escape") return;
@@ -264,6 +265,6 @@ window.playground = (() => {
   };
 
   return {
-    box, fill, check, make, address, after, groundSwitch, visitor, takeLink, linkTo, copy, saveFiles, menu, album, starButton,
+    box, fill, check, make, address, after, groundSwitch, visitor, takeLink, linkTo, copy, saveFiles, saver, dropdown, item, menu, album, starButton,
   };
 })();

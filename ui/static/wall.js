@@ -34,7 +34,7 @@ const complain = (message) => {
 };
 kit.addEventListener("click", async () => {
   kit.disabled = true;
-  complain(await saveFiles(server, "kit", (props.value?.pictures ?? []).map(({ recipe }) => recipe)));
+  complain(await saveFiles(server, { what: "kit", recipes: (props.value?.pictures ?? []).map(({ recipe }) => recipe) }));
   kit.disabled = false;
 });
 
