@@ -204,6 +204,17 @@ def test_objects_stand_where_the_caption_says(train):
         }[scene.label["relation"]]
 
 
+def test_pairs_are_said_as_people_say_them(train):
+    """Two things side by side are mostly "a and b", and only such are: what lies above another is never beside it."""
+    rng = random.Random(0)
+    scenes = [scene for scene in (train.plan(rng) for _ in range(3000)) if "pair" in scene.label["kind"]]
+    level = [scene for scene in scenes if scene.label["relation"] in ("left", "right")]
+    joined = [scene for scene in scenes if any(f" {word} " in scene.caption for word in ("and", "next to", "beside", "with"))]
+    assert 0.4 < len(level) / len(scenes) < 0.6
+    assert 0.5 < sum(scene in level for scene in joined) / len(level) < 0.75
+    assert all(scene in level or " and " not in scene.caption.replace(scene.label["objects"][0], "") for scene in joined)
+
+
 def test_recoloured_drawings_have_the_colour_they_are_called(train):
     for seed in range(20):
         scene = train._coloured(random.Random(seed))
