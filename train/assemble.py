@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from dalle.config import SettingError
+from dalle.config import CheckpointError, SettingError
 from dalle.hub import WEIGHTS, check_weights, read_json
 from dalle.judge import Judge
 from dalle.pipeline import DallePipeline
@@ -46,9 +46,25 @@ def build_judge(store: SpriteStore, encoder: TextEncoder, limit: int = KNOWN_CAP
     return Judge.build(captions, np.concatenate(vectors), words)
 
 
-def training_story(runs: list[Path]) -> str:
-    """What the run logs say: a Markdown row a run."""
-    rows = ["| run | minutes | steps | samples a second (last) | last validation |", "| --- | --- | --- | --- | --- |"]
+STORY = ("| run | minutes | steps | samples a second (last) | last validation |", "| --- | --- | --- | --- | --- |")
+
+
+def told_before(card: Path) -> list[str]:
+    """The rows of the runs in an older card: what a checkpoint that was trained further was made of, where its logs are gone.
+
+    Raises:
+        CheckpointError: there is no such card, or no runs in it.
+    """
+    text = card.read_text(encoding="utf-8") if card.exists() else ""
+    _, found, rest = text.partition("\n".join(STORY) + "\n")
+    if not found:
+        raise CheckpointError(f"{card} tells of no training: name with --before the folder of a checkpoint made by this command.")
+    return rest.partition("\n\n")[0].splitlines()
+
+
+def training_story(runs: list[Path], before: list[str]) -> str:
+    """What the run logs say: a Markdown row a run, after those of `before`."""
+    rows = [*STORY, *before]
     for run in runs:
         log = run / "log.jsonl"
         if not log.exists():
@@ -70,7 +86,7 @@ PRIOR_TOLD = {
 """What a card says of each kind of prior."""
 
 
-def card(store: SpriteStore | None, runs: list[Path], hardware: str, prior: str) -> str:
+def card(store: SpriteStore | None, runs: list[Path], hardware: str, prior: str, before: list[str]) -> str:
     """The checkpoint's README."""
     data = attribution(store) if store is not None else "The data folder was not there when this card was made."
     return f"""---
@@ -97,7 +113,7 @@ trained from scratch, in the open, by the package `train` of this repository.
 
 Trained on {hardware}.
 
-{training_story(runs)}
+{training_story(runs, before)}
 
 ## Trained on
 
@@ -126,6 +142,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--data", type=Path, default=Path("data/sprites"), help="for the judge's captions and the card")
     parser.add_argument("--out", type=Path, default=Path("checkpoints/default"))
     parser.add_argument("--text-encoder", default="minilm")
+    older = "a checkpoint that these weights were trained on from: its card's runs come before these runs'"
+    parser.add_argument("--before", type=Path, default=None, help=older)
     parser.add_argument("--hardware", default="two CPU cores", help="what the runs were made on, for the card")
     arguments = parser.parse_args(argv)
     for part in filter(None, (arguments.vae, arguments.prior, arguments.ranker)):
@@ -133,6 +151,7 @@ def main(argv: list[str]) -> int:
         read_json(part / "config.json")
     if arguments.out.exists() and not (arguments.out / "model_index.json").exists():
         raise SettingError(f"{arguments.out} is there and is no checkpoint: --out names the checkpoint's own folder.")
+    before = told_before(arguments.before / "README.md") if arguments.before else []
     store = SpriteStore.open(arguments.data)
     encoder = TextEncoder.load(arguments.text_encoder)
     config = read_json(arguments.prior / "config.json")
@@ -152,9 +171,11 @@ def main(argv: list[str]) -> int:
     shutil.rmtree(aside, ignore_errors=True)
     pipeline.save_pretrained(aside)
     shutil.copy(arguments.prior / TRAINED_WITH, aside / "prior" / TRAINED_WITH)
+    if arguments.ranker is not None:
+        shutil.copy(arguments.ranker / TRAINED_WITH, aside / "ranker" / TRAINED_WITH)
     parts = filter(None, (arguments.vae, *arguments.teachers, arguments.prior, arguments.ranker))
     runs = list(dict.fromkeys(part.parent for part in parts))
-    story = card(store, runs, arguments.hardware, prior.kind)
+    story = card(store, runs, arguments.hardware, prior.kind, before)
     (aside / "README.md").write_text(story, encoding="utf-8")
     old = arguments.out.with_name(arguments.out.name + ".old")
     shutil.rmtree(old, ignore_errors=True)

@@ -367,7 +367,7 @@ def generate_tab(engine: Engine, runs: Runs, direct: Direct, settings: PageSetti
             )
             strict = gr.Checkbox(label="Strict", info="Refuse a prompt that the judge expects to fail", elem_id="strict")
             reopen = gr.File(
-                label="Open a PNG that was saved here", file_types=[".png"], height=96, elem_id="reopen", elem_classes="reopen"
+                label="Open a PNG that was saved here", file_types=[".png"], height=124, elem_id="reopen", elem_classes="reopen"
             )
     ticket = gr.Textbox(visible=False)
 

@@ -91,7 +91,7 @@ def distilled(stages, store_folder, tmp_path_factory):  # noqa: F811
     return SimpleNamespace(root=root, common=common)
 
 
-def test_it_trains_and_draws_in_few_steps(distilled, stages, store_folder):  # noqa: F811
+def test_it_trains_and_draws_in_few_steps(distilled, stages, store_folder, capsys):  # noqa: F811
     rows = log_of(distilled.root / "run")
     alphas = [row["alpha"] for row in rows if "alpha" in row]
     assert alphas[0] == 1 and alphas[-1] < 0.3
@@ -99,7 +99,15 @@ def test_it_trains_and_draws_in_few_steps(distilled, stages, store_folder):  # n
     parts = ["--vae", stages / "vae" / "vae", "--prior", distilled.root / "run" / "prior", "--data", store_folder]
     out = distilled.root / "checkpoint"
     assert run("assemble", *parts, "--teachers", stages / "flow" / "prior", "--out", out) == 0
-    assert "distilled from a flow" in (out / "README.md").read_text()
+    card = (out / "README.md").read_text()
+    assert "distilled from a flow" in card
+    # Its parts can be put together anew, with other ones that were trained on from them; the runs before are still told.
+    parts = ["--vae", out / "vae", "--prior", out / "prior", "--teachers", "--data", store_folder, "--before", out]
+    assert run("assemble", *parts, "--out", distilled.root / "again") == 0
+    story = [line for line in card.splitlines() if line.startswith("| run ")]
+    assert story and set(story) <= set((distilled.root / "again" / "README.md").read_text().splitlines())
+    assert run("assemble", *parts, "--before", distilled.root, "--out", distilled.root / "again") == 1
+    assert "tells of no training" in capsys.readouterr().err
     # What was put together can be distilled further.
     given = list(distilled.common)
     given[given.index("--teacher") + 1] = out / "prior"
