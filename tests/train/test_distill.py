@@ -161,9 +161,9 @@ def test_a_teacher_of_another_latent_space_is_refused(distilled, stages, store_f
 def test_a_flow_is_loaded_from_either_kind(distilled, stages, tmp_path):  # noqa: F811
     plain = load_flow(stages / "flow" / "prior")
     assert isinstance(plain, FlowPrior)
-    found = load_flow(distilled / "prior")
+    found = load_flow(distilled.root / "run" / "prior")
     assert isinstance(found, FlowPrior)
-    held = load_prior(FlowMapPrior, distilled / "prior").to_flow()
+    held = load_prior(FlowMapPrior, distilled.root / "run" / "prior").to_flow()
     for name, value in held.state_dict().items():
         torch.testing.assert_close(found.state_dict()[name], value)
     with pytest.raises(CheckpointError, match="config"):

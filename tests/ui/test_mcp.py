@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import anyio
@@ -19,7 +20,9 @@ def converse(url: str, talk: Callable[[ClientSession], Awaitable[Any]]) -> Any:
             await session.initialize()
             return await talk(session)
 
-    return anyio.run(conversation)
+    # In a thread of its own: the browser's tests keep an event loop running in this one.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(anyio.run, conversation).result()
 
 
 async def tools_of(session: ClientSession) -> dict[str, Any]:
