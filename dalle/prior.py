@@ -32,7 +32,6 @@ from dalle.config import (
 from dalle.sampling import euler_steps, guided
 from dalle.text import TextFeatures
 
-
 SHARED_LENGTH = 32
 """Text tokens are padded to a multiple of so many when drawing."""
 
@@ -246,8 +245,8 @@ class Trunk(nn.Module):
         condition, shared = self._condition(t, pooled, guidance)
         start = condition
         if not self.training:
-            # To a length that most texts share, so that sums over keys have the same order, and a picture the same bits, whatever text
-            # it is drawn beside: one rounding of a bfloat16 the other way can be seen at an edge.
+            # To a length that most texts share, so that sums over keys have the same order, and a picture the same bits, whatever
+            # text it is drawn beside: one rounding of a bfloat16 the other way can be seen at an edge.
             spare = -tokens.shape[1] % SHARED_LENGTH
             tokens, bias = F.pad(tokens, (0, 0, 0, spare)), F.pad(bias, (0, spare), value=-torch.inf)
         bias = F.pad(bias, (x.shape[1], 0))[:, None, None]
