@@ -52,9 +52,12 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
+    from dalle.history import TrainingHistory
+    from dalle.insight import Insight
     from dalle.judge import Judgement
     from dalle.pipeline import DallePipeline
     from dalle.ranking import Ranker
+    from dalle.reference import ReferenceSet
     from dalle.text import TextFeatures
     from dalle.wordfilter import WordFilter
 
@@ -62,6 +65,9 @@ BATCH = 8
 """Pictures that are drawn together where many are wanted: a step of so many takes the model for a few hundredths of a second."""
 
 KEPT_TEXTS = 64
+
+LOOKS = 0.5
+"""What a drawing's looks count beside its name in a search of the reference set."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,7 @@ class Engine:
         self._loading = threading.Lock()
         self._turn = threading.Lock()
         self._texts: OrderedDict[tuple[str, str | None], TextFeatures] = OrderedDict()
+        self._labels: tuple[DallePipeline, np.ndarray] | None = None
 
     @property
     def status(self) -> EngineStatus:
@@ -286,15 +293,21 @@ class Engine:
         guidance: float,
         cancel: threading.Event | None,
         negative: TextFeatures | None = None,
+        attention: list[Tensor] | None = None,
     ) -> Iterator[Tensor]:
-        """Latent estimates step by step; each step takes the model for itself, so that nobody waits for more than one."""
+        """Latent estimates step by step; each step takes the model for itself, so that nobody waits for more than one.
+
+        `attention` gets that of the first row to its text, (patches, tokens), of each block in each step.
+        """
+        from dalle.insight import recorded_attention
+
         pipeline = self.wait(0)
         trajectory = pipeline.trajectory(noise, text, steps, guidance, negative)
         while True:
             if cancel is not None and cancel.is_set():
                 trajectory.close()
                 raise Cancelled("Stopped.")
-            with self._turn:
+            with self._turn, recorded_attention(pipeline.prior.trunk.blocks, attention):
                 latents = next(trajectory, None)
             if latents is None:
                 return
@@ -304,10 +317,15 @@ class Engine:
         with self._turn:
             return self.wait(0).decode_latents(latents).cpu()
 
-    def _score(self, pixels: Tensor, text: TextFeatures) -> float:
-        """How well the ranker finds a decoded picture (1, 4, H, W) to fit the text."""
-        with self._turn:
-            return float(self.wait(0).ranker.agreement(pixels, text))
+    def _seen(self, pixels: Tensor, parts: Sequence[tuple[TextFeatures, float]]) -> tuple[float, np.ndarray]:
+        """How well the ranker finds a decoded picture (1, 4, H, W) to fit texts by their shares, and its vector (D,)."""
+        import torch
+
+        ranker = self._ranker()
+        with self._turn, torch.inference_mode():
+            vectors = ranker.pictures(pixels.to(ranker.device))
+            score = sum(share * float(ranker.agreement_of(vectors, text)) for text, share in parts)
+        return score, vectors[0].cpu().numpy()
 
     def _ranker(self) -> Ranker:
         ranker = self.wait(0).ranker
@@ -378,25 +396,30 @@ class Engine:
             candidates = whole_number(request.candidates, "The number of candidates", count, MAX_CANDIDATES)
         if candidates and pipeline.ranker is None:
             raise SettingError(f"{self.model} has no ranker to choose among candidates: draw without, or choose another model.")
+        wish, seed = self._checked(request), seed_or_random(request.seed)
+        if request.strict:
+            judgement = self.judge(request.prompt, request.style)
+            if judgement.refused:
+                raise RefusedError(f"Not drawn, since strict mode is on: {judgement.reason}", judgement)
+        if candidates:
+            return self._best(wish, count, candidates, seed, cancel)
+        return self._generate(wish, count, seed, cancel)
+
+    def _checked(self, request: GenerateRequest) -> Drawing:
+        """What a request asks to be drawn, its texts encoded; raises as `generate`."""
+        pipeline = self.wait(0)
         steps, guidance = self._settings(request.num_inference_steps, request.guidance_scale, request.truncation)
-        seed = seed_or_random(request.seed)
         base = None if request.variation_of is None else noise_recipe(request.variation_of)
         strength = checked_share(request.variation_strength, "The strength of a variation")
         with self._turn:
             text = pipeline.encode_prompt(self._allowed(request.prompt), request.style)
         negative = self._negative(request.negative_prompt)
-        if request.strict:
-            judgement = self.judge(request.prompt, request.style)
-            if judgement.refused:
-                raise RefusedError(f"Not drawn, since strict mode is on: {judgement.reason}", judgement)
         wish = Drawing(request.prompt, text, steps, guidance, request.truncation, request.style)
         if negative is not None:
             wish = replace(wish, negative=negative, negative_prompt=request.negative_prompt)
         if base is not None:
             wish = replace(wish, variation_of=base, variation_strength=strength)
-        if candidates:
-            return self._best(wish, count, candidates, seed, cancel)
-        return self._generate(wish, count, seed, cancel)
+        return wish
 
     def _negative(self, prompt: str | None) -> TextFeatures | None:
         """Features of what shall not be drawn; an empty text is none."""
@@ -487,16 +510,16 @@ class Engine:
         from dalle.images import to_pil
 
         pixels = self._decode(latents)
-        score = None
+        score, vector = None, None
         parts = [(wish.text, 1.0)] if parts is None else parts
         if parts and self.wait(0).ranker is not None:
-            score = sum(share * self._score(pixels, text) for text, share in parts)
+            score, vector = self._seen(pixels, parts)
         settings = self._record(wish.steps, wish.guidance, wish.style, wish.truncation) | {"seed": seed}
         if wish.negative_prompt is not None:
             settings["negative_prompt"] = wish.negative_prompt
         if wish.variation_of is not None:
             settings |= {"variation_of": wish.variation_of, "variation_strength": wish.variation_strength}
-        return Picture(to_pil(pixels)[0], index, wish.prompt, seed, time.perf_counter() - began, score, settings)
+        return Picture(to_pil(pixels)[0], index, wish.prompt, seed, time.perf_counter() - began, score, settings, vector)
 
     def interpolate(self, request: InterpolateRequest, cancel: threading.Event | None = None) -> Iterator[Frame]:
         """Draws the frames of a path coarse to fine. The request is checked before this returns; raises as `generate`."""
@@ -583,6 +606,118 @@ class Engine:
                     raise Cancelled("Stopped.")
                 yield Frame(drawn, index, positions[index], to_pil(self._decode(latents[row : row + 1]))[0], frames)
                 drawn += 1
+
+    @property
+    def reference(self) -> ReferenceSet | None:
+        """Small drawings of what the model was taught, where it has any."""
+        return self.wait(0).reference
+
+    def search_reference(self, prompt: str, limit: int | None = None) -> list[Match]:
+        """The drawings of the reference set that fit a text best, best first: by what they show and by what they are called.
+
+        A score is the cosine of the language model's vectors of text and name, plus `LOOKS` times the ranker's of text and picture,
+        as a share of the most that can be. On single icons the ranker alone is a poor judge (docs/LOG.md). Raises as `search`.
+        """
+        import numpy as np
+        import torch
+
+        from dalle.ranking import best_first
+
+        reference, ranker, pipeline = self.reference, self._ranker(), self.wait(0)
+        if limit is not None:
+            limit = whole_number(limit, "The limit", 1, 10**9)
+        with self._turn, torch.inference_mode():
+            text = pipeline.encode_prompt(self._allowed(prompt))
+            looks = ranker.texts(text.to(ranker.device))[0].float().cpu().numpy()
+        if reference is None:
+            return []
+        names = np.zeros(len(reference), np.float32)
+        if pipeline.judge is not None:
+            names = self._names(pipeline) @ text.pooled[0].float().cpu().numpy()
+        scores = ((names + LOOKS * (reference.vectors @ looks)) / (1 + LOOKS)).clip(0, 1).tolist()
+        return [Match(index, scores[index]) for index in best_first(scores)[:limit]]
+
+    def _names(self, pipeline: DallePipeline) -> np.ndarray:
+        """The language model's vectors of the reference set's labels, which the judge has among its captions."""
+        if self._labels is None or self._labels[0] is not pipeline:
+            self._labels = pipeline, pipeline.judge.vectors_of([drawing.label for drawing in pipeline.reference.drawings])
+        return self._labels[1]
+
+    @property
+    def history(self) -> TrainingHistory | None:
+        """Pictures of how the model learned, where it has any."""
+        return self.wait(0).history
+
+    def insight(self, request: GenerateRequest, cancel: threading.Event | None = None) -> Insight:
+        """Draws the first picture of a request and looks inside: words, attention, latent, steps, nearest drawings.
+
+        Takes some twenty evaluations of the model, one for each word and step, and gives it to others between them.
+
+        Raises:
+            As `generate`; `Cancelled` within one step of `cancel` being set.
+        """
+        import torch
+        import torch.nn.functional as F
+
+        from dalle.images import to_pil
+        from dalle.insight import MAX_WORDS, NEAREST, SHOWN_STEPS, Insight, Word, left_out, words_of
+        from dalle.pipeline import with_style
+        from dalle.text import TextFeatures, clean_prompt
+
+        began = time.perf_counter()
+        pipeline = self.wait(0)
+        wish, seed = self._checked(request), seed_or_random(request.seed)
+        text = with_style(clean_prompt(request.prompt), request.style)
+        pieces, spans = pipeline.text.pieces(text), pipeline.text.spans(text)
+        noise = self._noise_for(wish, [seed])
+
+        def shown(latents: Tensor) -> Image.Image:
+            return to_pil(self._decode(latents))[0]
+
+        attention: list[Tensor] = []
+        own = list(self._draw(noise, wish.text, wish.steps, wish.guidance, cancel, wish.negative, attention))
+        picture = self._finished_picture(wish, own[-1], 0, seed, began)
+        side = pipeline.prior.trunk.side
+        maps = torch.stack(attention).mean(0)[:, : len(pieces)]
+        maps = (maps / maps.sum(1, keepdim=True)).T.unflatten(1, (side, side)).numpy()
+        found = words_of(text, pieces, spans)
+        # What would be drawn without each word: of the same noise, all together in batches.
+        spared = {place: rest for place, (_, *ends, _) in enumerate(found[:MAX_WORDS]) if (rest := left_out(text, *ends))}
+        without: dict[int, tuple[Image.Image, np.ndarray]] = {}
+        whole = self._decode(own[-1])
+        for first in range(0, len(spared), BATCH):
+            places = list(spared)[first : first + BATCH]
+            with self._turn:
+                rows = TextFeatures.stack([pipeline.encode_prompt(spared[place]) for place in places])
+            negative = None if wish.negative is None else wish.negative.repeat(len(places))
+            *_, latents = self._draw(noise.repeat(len(places), 1, 1, 1), rows, wish.steps, wish.guidance, cancel, negative)
+            for row, place in enumerate(places):
+                pixels = self._decode(latents[row : row + 1])
+                difference = F.adaptive_avg_pool2d((pixels - whole).abs().mean(1) / 2, 16)[0].numpy()
+                without[place] = to_pil(pixels)[0], difference
+        words = tuple(
+            Word(word, tuple(pieces[at] for at in places), maps[places].sum(0), *without.get(place, ()))
+            for place, (word, _, _, places) in enumerate(found)
+        )
+        start = shown(noise)
+        long: tuple[Image.Image, ...] = ()
+        if pipeline.prior.kind != "gaussian" and wish.steps < SHOWN_STEPS:
+            drawing = self._draw(noise, wish.text, SHOWN_STEPS, wish.guidance, cancel, wish.negative)
+            long = (start, *(shown(latents) for latents in drawing))
+        nearest = ()
+        if pipeline.reference is not None and picture.vector is not None:
+            nearest = tuple(pipeline.reference.nearest(picture.vector, NEAREST))
+        return Insight(
+            picture,
+            text,
+            tuple(pieces),
+            words,
+            self.judge(request.prompt, request.style) if pipeline.judge is not None else None,
+            own[-1][0].float().cpu().numpy(),
+            (start, *(shown(latents) for latents in own)),
+            long,
+            nearest,
+        )
 
     def mix(self, request: MixRequest, cancel: threading.Event | None = None) -> Picture:
         """One picture of several prompts. Weights count relative to each other; raises as `generate`."""

@@ -380,7 +380,12 @@ def data_uri(image: Image.Image) -> str:
     """A small, lossy WebP of the picture as a `data:` address, with its transparency: 3 to 6 KB for 256 px."""
     buffer = io.BytesIO()
     image.save(buffer, "WEBP", quality=85, method=0)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return webp_uri(buffer.getvalue())
+
+
+def webp_uri(data: bytes) -> str:
+    """A WebP file as a `data:` address."""
+    return "data:image/webp;base64," + base64.b64encode(data).decode()
 
 
 def xml_safe(text: str) -> str:

@@ -7,21 +7,16 @@ see a single new word, and known words can be strung together to something unhea
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors import numpy as safetensors_numpy
 
-from dalle.config import SCHEMA_VERSION, CheckpointError
-from dalle.hub import check_version
-from dalle.images import write_whole
+from dalle.config import CheckpointError
 from dalle.languages import detect_language
+from dalle.parts import damaged, load_part, save_part
 from dalle.words import PHOTOGRAPHIC, content_words, known_word, stem, tokens
 
 __all__ = ["THRESHOLD", "Judge", "Judgement", "detect_language"]
@@ -37,7 +32,6 @@ FOREIGN_CEILING = 0.15
 COSINES, SIMILARITIES = (0.30, 0.65, 0.95), (0.0, 0.9, 1.0)
 
 CAPTIONS_FILE, VECTORS_FILE = "captions.json", "vectors.safetensors"
-MAX_FILE_BYTES = 64 * 2**20
 
 Verdict = Literal["known", "close", "unsure", "unknown"]
 
@@ -102,17 +96,8 @@ class Judge:
 
     def save(self, folder: str | Path) -> None:
         """Writes the two files into `folder`. Raises `StorageError` where that fails."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        vectors = safetensors_numpy.save({"codes": self._codes, "scales": self._scales})
-        content = {
-            "schema_version": SCHEMA_VERSION,
-            "vectors_sha256": hashlib.sha256(vectors).hexdigest(),
-            "captions": self.captions,
-            "vocabulary": self.vocabulary,
-        }
-        write_whole(folder / VECTORS_FILE, vectors)
-        write_whole(folder / CAPTIONS_FILE, (json.dumps(content, ensure_ascii=False, indent=0) + "\n").encode())
+        content = {"captions": self.captions, "vocabulary": self.vocabulary}
+        save_part(folder, CAPTIONS_FILE, VECTORS_FILE, content, {"codes": self._codes, "scales": self._scales})
 
     @classmethod
     def load(cls, folder: str | Path) -> Judge:
@@ -122,29 +107,28 @@ class Judge:
             CheckpointError: a file is missing, truncated, foreign, or does not belong to the other.
         """
         folder = Path(folder)
-        try:
-            content = json.loads(_read(folder / CAPTIONS_FILE))
-            captions, vocabulary = content["captions"], content["vocabulary"]
-            version, checksum = content["schema_version"], content["vectors_sha256"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise _damaged(folder / CAPTIONS_FILE) from error
-        check_version(folder, version)
+        content, tensors = load_part(folder, CAPTIONS_FILE, VECTORS_FILE)
+        captions, vocabulary = content.get("captions"), content.get("vocabulary")
         if not (_all_text(captions) and _all_text(vocabulary) and captions):
-            raise _damaged(folder / CAPTIONS_FILE)
-        data = _read(folder / VECTORS_FILE)
-        if hashlib.sha256(data).hexdigest() != checksum:
-            raise _damaged(folder / VECTORS_FILE)
-        try:
-            tensors = safetensors_numpy.load(data)
-            codes, scales = tensors["codes"], tensors["scales"]
-        except (SafetensorError, KeyError, ValueError) as error:
-            raise _damaged(folder / VECTORS_FILE) from error
+            raise damaged(folder / CAPTIONS_FILE)
+        codes, scales = tensors.get("codes"), tensors.get("scales")
+        if codes is None or scales is None:
+            raise damaged(folder / VECTORS_FILE)
         fits = codes.ndim == 2 and codes.dtype == np.int8 and scales.dtype == np.float32
         if not fits or len(codes) != len(captions) or scales.shape != (len(captions),):
-            raise _damaged(folder / VECTORS_FILE)
+            raise damaged(folder / VECTORS_FILE)
         if not np.isfinite(scales).all() or not (scales > 0).all() or not codes.any(axis=1).all():
-            raise _damaged(folder / VECTORS_FILE)
+            raise damaged(folder / VECTORS_FILE)
         return cls(captions, codes, scales, vocabulary)
+
+    def vectors_of(self, captions: Sequence[str]) -> np.ndarray:
+        """The vectors of captions that it knows, (N, C) float32 of unit norm; zeros for others."""
+        places = {caption: row for row, caption in enumerate(self.captions)}
+        found = np.zeros((len(captions), self._vectors.shape[1]), np.float32)
+        for row, caption in enumerate(captions):
+            if caption in places:
+                found[row] = self._vectors[places[caption]]
+        return found
 
     def score(self, prompt: str, pooled: np.ndarray) -> Judgement:
         """Judges a prompt by its words and its pooled vector (C,), from the text encoder that embedded the captions.
@@ -213,15 +197,3 @@ def _reason(verdict: Verdict, caption: str, words: list[str], unused: tuple[str,
 def _all_text(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
-
-def _read(path: Path) -> bytes:
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise _damaged(path)
-        return path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{path} can't be read ({error.strerror}): fetch or train the checkpoint again.") from error
-
-
-def _damaged(path: Path) -> CheckpointError:
-    return CheckpointError(f"{path} is damaged or belongs to another checkpoint: fetch or train the checkpoint again.")

@@ -29,12 +29,17 @@ from dalle.config import (
     CheckpointError,
     SettingError,
 )
+from dalle.history import TrainingHistory
 from dalle.judge import Judge
 from dalle.prior import Prior
 from dalle.ranking import Ranker
+from dalle.reference import ReferenceSet
 from dalle.sampling import draw_noise, times, truncate
 from dalle.text import TextEncoder, TextFeatures, clean_prompt
 from dalle.vae import DalleVAE
+
+PARTS = {"judge": Judge, "reference": ReferenceSet, "history": TrainingHistory}
+"""Folder of a checkpoint's part that is no network, and name of the pipeline's attribute -> its class; any may be missing."""
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
 
@@ -109,6 +114,8 @@ class DallePipeline(DiffusionPipeline):
             weights_sha256=weights_sha256,
         )
         self.judge: Judge | None = None
+        self.reference: ReferenceSet | None = None
+        self.history: TrainingHistory | None = None
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> DallePipeline:
@@ -140,15 +147,19 @@ class DallePipeline(DiffusionPipeline):
             encoder = TextEncoder.load(index.get("text_encoder_name", "minilm"))
             given = {"text_encoder": encoder.model, "tokenizer": encoder.tokenizer}
         pipeline.register_modules(**given)
-        pipeline.judge = Judge.load(folder / "judge") if (folder / "judge").is_dir() else None
+        for name, part in PARTS.items():
+            setattr(pipeline, name, part.load(folder / name) if (folder / name).is_dir() else None)
+        if pipeline.reference is not None:
+            pipeline.reference.check_ranker((index.get("weights_sha256") or {}).get("ranker", ""))
         pipeline.set_progress_bar_config(disable=None)
         return pipeline
 
     def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
-        """Writes networks, configs, the hashes of the weights, and the judge; the text encoder stays where it came from."""
+        """Writes networks, configs, the hashes of the weights, and the other parts; the text encoder stays where it came from."""
         self.register_to_config(schema_version=SCHEMA_VERSION)  # whatever it was read from
-        if self.judge is not None:  # first, so that it is there when the folder goes to the Hub
-            self.judge.save(Path(save_directory) / "judge")
+        for name in PARTS:  # first, so that they are there when the folder goes to the Hub
+            if (part := getattr(self, name)) is not None:
+                part.save(Path(save_directory) / name)
         encoder = {"text_encoder": self.text_encoder, "tokenizer": self.tokenizer}
         self.register_modules(text_encoder=None, tokenizer=None)
         try:

@@ -90,8 +90,12 @@ class Ranker(ModelMixin, ConfigMixin):
     @torch.inference_mode()
     def agreement(self, pixels: Tensor, text: TextFeatures) -> Tensor:
         """Scores (B,) in 0..1 of pictures (B, 4, H, W) with their texts, one a picture or one for all."""
-        device = self.place.device
-        return self.score((self.pictures(pixels.to(device)) * self.texts(text.to(device))).sum(-1)).cpu()
+        return self.agreement_of(self.pictures(pixels.to(self.place.device)), text)
+
+    @torch.inference_mode()
+    def agreement_of(self, vectors: Tensor, text: TextFeatures) -> Tensor:
+        """The same for pictures whose vectors (B, dim) are known."""
+        return self.score((vectors * self.texts(text.to(self.place.device))).sum(-1)).cpu()
 
 
 def best_first(scores: Sequence[float]) -> list[int]:

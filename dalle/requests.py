@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dalle.config import MAX_NOISES, MAX_SEED, VARIATION_STRENGTH, SettingError
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL import Image
 
 DEFAULT_NUM_IMAGES = 4
@@ -94,7 +95,10 @@ class StepProgress:
 
 @dataclass(frozen=True)
 class Picture:
-    """A finished picture and everything needed to make it again; `score` is the ranker's, 0 to 1, where there is one."""
+    """A finished picture and everything needed to make it again.
+
+    `score` is the ranker's, 0 to 1, where there is one, and `vector` (D,) float32 of unit norm what it compares with a text.
+    """
 
     image: Image.Image
     index: int
@@ -103,6 +107,7 @@ class Picture:
     seconds: float
     score: float | None = None
     settings: dict[str, Any] = field(default_factory=dict)
+    vector: np.ndarray | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

@@ -160,6 +160,10 @@ class TextEncoder:
         """The word pieces that the language model sees, the two special ones included."""
         return self.tokenizer.convert_ids_to_tokens(self.tokenizer(prompt)["input_ids"])
 
+    def spans(self, prompt: str) -> list[tuple[int, int]]:
+        """Where each of these pieces begins and ends in the prompt; (0, 0) for the special ones."""
+        return self.tokenizer(prompt, return_offsets_mapping=True)["offset_mapping"]
+
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> TextFeatures:
         """Clean prompts -> features, padded to the longest of them; longer than the limit is cut (see `check_length`)."""

@@ -16,6 +16,8 @@ STAGES = {
     "classic": ("train.classic", "the textbook's text-conditioned DCGAN: the baseline"),
     "evaluator": ("train.evaluator", "the frozen evaluator, trained on real drawings only"),
     "assemble": ("train.assemble", "put the trained parts together as a checkpoint folder"),
+    "reference": ("train.reference", "small drawings of what was taught, for searching and comparing"),
+    "history": ("train.history", "the runs' sample grids, to look back on how the model learned"),
     "tune": ("train.tune", "which guidance and how many steps draw best, by the checkpoint's own ranker"),
     "evaluate": ("train.evaluate", "measure a checkpoint, one table"),
     "gallery": ("train.gallery", "the pictures of the docs: contact sheets, paths, failures, snapshots of training"),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from dalle.config import DEFAULT_GUIDANCE, IMAGE_SIZE, PromptError, StorageError
+from dalle.config import DEFAULT_GUIDANCE, IMAGE_SIZE, DalleError, PromptError, StorageError
 from dalle.engine import Engine
 from dalle.images import grid, over, to_pil
 from dalle.requests import GenerateRequest, InterpolateRequest, Picture
@@ -34,7 +34,7 @@ SAMPLE_COLUMNS, SAMPLE_GAP = 6, 16
 """How `train.prior` lays out its samples."""
 
 
-class Missing(Exception):
+class Missing(DalleError):
     """A picture can't be made, and the text says why; the others can."""
 
 
@@ -113,6 +113,26 @@ def failures(engine: Engine, evaluation: Path) -> tuple[Image.Image, str]:
     return grid(pictures, columns=8, labels=[f"{prompt} ({why})" for prompt, _, why in wanted]), told
 
 
+def sample_cells(path: Path, prompts: Sequence[str]) -> list[Image.Image]:
+    """The pictures of some of the sample prompts in a sample grid of a prior's run.
+
+    Raises:
+        Missing: the grid is laid out in another way.
+    """
+    rows = -(-len(SAMPLE_PROMPTS) // SAMPLE_COLUMNS)
+    with Image.open(path) as opened:
+        sheet = opened.convert("RGB")
+    pitch, rest = divmod(sheet.height - SAMPLE_GAP, rows)
+    if sheet.width != SAMPLE_COLUMNS * (IMAGE_SIZE + SAMPLE_GAP) + SAMPLE_GAP or rest or pitch < IMAGE_SIZE:
+        raise Missing(f"{path} does not show the {len(SAMPLE_PROMPTS)} prompts of this version")
+    cells = []
+    for prompt in prompts:
+        row, column = divmod(SAMPLE_PROMPTS.index(prompt), SAMPLE_COLUMNS)
+        x, y = SAMPLE_GAP + column * (IMAGE_SIZE + SAMPLE_GAP), SAMPLE_GAP + row * pitch
+        cells.append(sheet.crop((x, y, x + IMAGE_SIZE, y + IMAGE_SIZE)))
+    return cells
+
+
 def snapshots(runs: Sequence[Path]) -> Image.Image:
     """The same prompts with the same noise at moments of the prior's training, evenly spread from the first to the last.
 
@@ -134,18 +154,10 @@ def snapshots(runs: Sequence[Path]) -> Image.Image:
     first, last = steps_of[paths[0]], steps_of[paths[-1]]
     wanted = [first + place * (last - first) / (SNAPSHOTS - 1) for place in range(SNAPSHOTS)]
     chosen = sorted({min(paths, key=lambda path: abs(steps_of[path] - step)) for step in wanted}, key=steps_of.__getitem__)
-    rows = -(-len(SAMPLE_PROMPTS) // SAMPLE_COLUMNS)
     cells: dict[tuple[str, int], Image.Image] = {}
     for path in chosen:
-        with Image.open(path) as opened:
-            sheet = opened.convert("RGB")
-        pitch, rest = divmod(sheet.height - SAMPLE_GAP, rows)
-        if sheet.width != SAMPLE_COLUMNS * (IMAGE_SIZE + SAMPLE_GAP) + SAMPLE_GAP or rest or pitch < IMAGE_SIZE:
-            raise Missing(f"{path} does not show the {len(SAMPLE_PROMPTS)} prompts of this version")
-        for prompt in SNAPSHOT_PROMPTS:
-            row, column = divmod(SAMPLE_PROMPTS.index(prompt), SAMPLE_COLUMNS)
-            x, y = SAMPLE_GAP + column * (IMAGE_SIZE + SAMPLE_GAP), SAMPLE_GAP + row * pitch
-            cells[prompt, steps_of[path]] = sheet.crop((x, y, x + IMAGE_SIZE, y + IMAGE_SIZE))
+        found_cells = zip(SNAPSHOT_PROMPTS, sample_cells(path, SNAPSHOT_PROMPTS), strict=True)
+        cells |= {(prompt, steps_of[path]): cell for prompt, cell in found_cells}
     steps = sorted({step for _, step in cells})
     order = [(prompt, step) for prompt in SNAPSHOT_PROMPTS for step in steps]
     labels = [f"{prompt}: step {step:,}" for prompt, step in order]

@@ -50,6 +50,33 @@ def album(elem_id: str, *, redraw: Answerer, deliver: Answerer) -> gr.HTML:
     return _widget("album.js", {}, elem_id, server_functions=[redraw_pictures, deliver_files])
 
 
+def search(elem_id: str, *, find: Answerer, redraw: Answerer, deliver: Answerer) -> gr.HTML:
+    """Pictures found by text. Its script asks `find`, and `redraw` for those of this browser; its "select" asks to open one."""
+
+    def find_pictures(question: dict[str, Any]) -> dict[str, Any]:
+        return find(question)
+
+    def redraw_pictures(question: dict[str, Any]) -> dict[str, Any]:
+        return redraw(question)
+
+    def deliver_files(question: dict[str, Any]) -> dict[str, Any]:
+        return deliver(question)
+
+    return _widget("search.js", {}, elem_id, server_functions=[find_pictures, redraw_pictures, deliver_files])
+
+
+def learn(elem_id: str, *, look: Answerer, history: Answerer, example: str) -> gr.HTML:
+    """A look inside a picture. Its script asks `look` for one, and `history` for how the model learned."""
+
+    def look_inside(question: dict[str, Any]) -> dict[str, Any]:
+        return look(question)
+
+    def look_back(question: dict[str, Any]) -> dict[str, Any]:
+        return history(question)
+
+    return _widget("learn.js", {}, elem_id, example=example, server_functions=[look_inside, look_back])
+
+
 def verdict(value: dict[str, Any], elem_id: str, *, field: str) -> gr.HTML:
     """What the judge says about the prompt in the box with element id `field`. Its "submit" asks for a judgement."""
     return _widget("verdict.js", value, elem_id, field=field)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+import numpy as np
 
 from dalle.config import (
     DEFAULT_GUIDANCE,
@@ -251,9 +253,19 @@ BOXES = 9
 
 
 def kept(picture: Picture) -> dict[str, Any]:
-    """What the page needs of a picture to make it again, to link to it and to tell how it is drawn in Python."""
+    """What the page needs of a picture to make it again, to link to it, to find it by text, and as Python."""
     recipe = picture_metadata(picture)
-    return {"recipe": recipe, "link": links.picture_link(picture), "code": picture_code(request_of(recipe), recipe["model"])}
+    code = picture_code(request_of(recipe), recipe["model"])
+    space = str(picture.settings.get("revision", ""))
+    return {"recipe": recipe, "link": links.picture_link(picture), "code": code, "vector": packed_vector(picture), "space": space}
+
+
+def packed_vector(picture: Picture) -> str:
+    """A picture's vector as base64 of 8-bit integers; "" where it has none. Its length is left out: it is always 1."""
+    if picture.vector is None:
+        return ""
+    peak = np.abs(picture.vector).max()
+    return base64.b64encode(np.rint(picture.vector / peak * 127).astype(np.int8).tobytes()).decode()
 
 
 def opened(metadata: dict[str, str]) -> Wish:

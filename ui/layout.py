@@ -17,9 +17,11 @@ from ui.components import asset
 from ui.direct import Direct
 from ui.generate import generate_tab
 from ui.interpolate import interpolate_tab
+from ui.learn import learn_tab
 from ui.mix import mix_tab
 from ui.runner import session_of
 from ui.runs import Runs
+from ui.search import search_tab
 from ui.settings import PageSettings
 from ui.theme import playground_theme
 
@@ -51,6 +53,10 @@ def build_demo(engine: Engine, settings: PageSettings | None = None) -> gr.Block
                 animations = interpolate_tab(engine, runs, direct, settings, tabs)
             with gr.Tab("Mix", id="mix"):
                 mix_tab(engine, direct, settings, tabs)
+            with gr.Tab("Search", id="search"):
+                search_tab(engine, direct, generate)
+            with gr.Tab("Learn", id="learn"):
+                learn_tab(engine, direct, settings)
             with gr.Tab("Album", id="album"):
                 album_tab(engine, direct, generate)
             with gr.Tab("About", id="about"):

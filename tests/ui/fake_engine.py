@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 from PIL import Image, ImageDraw
 
 from dalle.config import (
@@ -25,11 +26,17 @@ from dalle.config import (
     SettingError,
 )
 from dalle.engine import BATCH, EngineStatus
+from dalle.history import Moment, TrainingHistory
+from dalle.insight import Insight, Word
 from dalle.judge import Judgement
-from dalle.requests import Frame, GenerateRequest, InterpolateRequest, MixRequest, Picture, StepProgress, path_metadata
+from dalle.parts import Packed
+from dalle.reference import Reference, ReferenceSet
+from dalle.requests import Frame, GenerateRequest, InterpolateRequest, Match, MixRequest, Picture, StepProgress, path_metadata
 
 MAX_CHARACTERS = 200
 CARD = "Drawn by a test. ![badge](https://elsewhere.example/badge.svg)"
+VECTOR = np.eye(16, dtype=np.float32)[3]
+"""What its ranker makes of every picture."""
 KNOWN = ("a red apple", "a green apple", "a cat", "a dog", "a yellow star")
 
 
@@ -53,6 +60,11 @@ class FakeEngine:
         self.model = "tests/fake"
         self.revision = "fa4e"
         self.mixed: list[MixRequest] = []
+        tiles = Packed.of([disc((40 * place, 90, 200)).resize((32, 32)) for place in range(len(KNOWN))])
+        drawings = [Reference(label, "flat", "a set", "MIT") for label in KNOWN]
+        self.reference = ReferenceSet.build(drawings, tiles, np.eye(len(KNOWN), len(VECTOR)), "")
+        moments = [Moment("prior", 10, 10, 1.0), Moment("prior", 20, 20, 2.5), Moment("distill", 5, 25, 4.0)]
+        self.history = TrainingHistory(KNOWN[:2], moments, Packed.of([disc((30 * place, 0, 0)) for place in range(6)]))
         self._lock = threading.Lock()
         self._status = EngineStatus("ready" if ready else "loading", "" if ready else "Loading the weights.", "cpu", "tests/fake")
 
@@ -151,6 +163,38 @@ class FakeEngine:
         colour = tuple(round(255 * share) for share in (*settings["weights"], 0, 0))[:3]
         return Picture(disc(colour), 0, " | ".join(request.prompts), settings["seeds"][0], self.delay, 0.5, settings)
 
+    def search(self, prompt: str, vectors: np.ndarray, limit: int | None = None) -> list[Match]:
+        """The later a picture, the better it fits."""
+        self._ready()
+        self._clean(prompt)
+        if len(vectors) and vectors.shape[1] != len(VECTOR):
+            raise SettingError("Give the vectors that this model's ranker made.")
+        return [Match(index, index / len(vectors)) for index in range(len(vectors) - 1, -1, -1)][:limit]
+
+    def search_reference(self, prompt: str, limit: int | None = None) -> list[Match]:
+        """By shared words."""
+        self._ready()
+        words = set(self._clean(prompt).split())
+        fit = [len(words & set(drawing.label.split())) / len(words) for drawing in self.reference.drawings]
+        return [Match(index, fit[index]) for index in sorted(range(len(fit)), key=lambda index: -fit[index])][:limit]
+
+    def insight(self, request: GenerateRequest, cancel: threading.Event | None = None) -> Insight:
+        """Each word attended to from the patch of its own number alone."""
+        picture = next(item for item in self.generate(request, cancel) if isinstance(item, Picture))
+        text = request.prompt.lower()
+        found = text.split()
+        words = []
+        for place, word in enumerate(found):
+            attention = np.zeros((4, 4), np.float32)
+            attention.flat[place % 16] = 1
+            without = disc((200, 0, 0)) if len(found) > 1 else None
+            words.append(Word(word, (word,), attention, without, np.full((16, 16), 0.1 * place) if without else None))
+        grey = disc((128, 128, 128))
+        pieces = ("[CLS]", *found, "[SEP]")
+        channels = np.linspace(-1, 1, 8 * 256, dtype=np.float32).reshape(8, 16, 16)
+        nearest = ((0, 0.25), (1, 0.5))
+        return Insight(picture, text, pieces, tuple(words), self.judge(text), channels, (grey, picture.image), (), nearest)
+
     def _generate(
         self, request: GenerateRequest, seed: int, steps: int, settings: dict, cancel: threading.Event | None
     ) -> Iterator[StepProgress | Picture]:
@@ -161,7 +205,7 @@ class FakeEngine:
                     yield StepProgress(index, step, steps, preview=lambda: disc((128, 128, 128)))
                 own = (seed + index) % 2**32
                 picture = disc((own * 47 % 256, own * 91 % 256, own * 13 % 256))
-                yield Picture(picture, index, request.prompt, own, steps * self.delay, 0.5, settings)
+                yield Picture(picture, index, request.prompt, own, steps * self.delay, 0.5, settings, VECTOR)
 
     def interpolate(self, request: InterpolateRequest, cancel: threading.Event | None = None) -> Iterator[Frame]:
         self._ready()

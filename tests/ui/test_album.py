@@ -368,7 +368,7 @@ def test_the_album_survives_a_reload_and_forgets_when_asked(site, visit, browser
     forget.click()
     expect(album.locator(".tile.done img")).to_have_count(1)
     kept = page.evaluate("JSON.parse(localStorage.getItem('open-dalle-album-1'))")
-    assert len(kept) == 1 and kept[0]["star"] and set(kept[0]) == {"recipe", "at", "star"}
+    assert len(kept) == 1 and kept[0]["star"] and set(kept[0]) == {"recipe", "at", "star", "vector", "space"}
 
 
 def test_a_broken_album_is_no_broken_page(site, visit):

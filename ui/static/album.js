@@ -85,6 +85,7 @@ const ask = async () => {
   answer.pictures.forEach((picture, place) => {
     const id = album.idOf(wanted[place].recipe);
     drawn.set(id, picture);
+    album.learn(wanted[place].recipe, picture);
     fill(id, wanted[place]);
   });
   ask();

@@ -93,12 +93,14 @@ window.playground = (() => {
   };
   const linkTo = (behind) => `${location.origin}${location.pathname}${location.search}#${behind}`;
   addEventListener("hashchange", () => location.reload());
-  const tabOf = { from: "Interpolate", mix: "Mix" };
-  const wantedTab = Object.keys(tabOf).find((part) => parts().has(part));
+  const tabOf = (id) => document.querySelector(`#tabs [role=tab][data-tab-id="${id}"]`);
+  const openTab = (id) => tabOf(id)?.click();
+  const tabsOfLinks = { from: "interpolate", mix: "mix" };
+  const wantedTab = Object.keys(tabsOfLinks).find((part) => parts().has(part));
   if (wantedTab) {
     // A tab's widgets are made when it is first seen, and its button comes with the page.
     const look = setInterval(() => {
-      const button = [...document.querySelectorAll("#tabs [role=tab]")].find((tab) => tab.textContent.trim() === tabOf[wantedTab]);
+      const button = tabOf(tabsOfLinks[wantedTab]);
       if (!button) return;
       clearInterval(look);
       button.click();
@@ -168,6 +170,7 @@ window.playground = (() => {
       "⋯",
       make("div.sizes", { role: "group", "aria-label": "PNG in another size" }, make("span", { "aria-hidden": "true" }, "PNG"), ...sizes),
       item("SVG", save("svg"), "Traced into vector graphics"),
+      item("Look inside", () => look(kept.recipe), "What the model did, step by step"),
       kept.link ? item("Copy link", (button) => copy(linkTo(kept.link), button), "A link that opens this picture here") : null,
       kept.code ? item("Copy Python", (button) => copy(kept.code, button), "A program that makes this picture") : null,
     );
@@ -229,13 +232,19 @@ window.playground = (() => {
       starred: (recipe) => Boolean(find(idOf(recipe))?.star),
       listen: (listener) => listeners.add(listener),
       unlisten: (listener) => listeners.delete(listener),
-      add: (recipe) =>
+      // `seen` is {vector, space}: what a search compares, and the model that it belongs to.
+      add: (recipe, seen = {}) =>
         change(() => {
           const star = Boolean(find(idOf(recipe))?.star);
-          entries = [{ recipe, at: Date.now(), star }, ...entries.filter((entry) => idOf(entry.recipe) !== idOf(recipe))];
+          const { vector = "", space = "" } = seen;
+          entries = [{ recipe, at: Date.now(), star, vector, space }, ...entries.filter((entry) => idOf(entry.recipe) !== idOf(recipe))];
           // The oldest go first, and favourites never.
           for (let place = entries.length - 1; entries.length > MOST && place >= 0; place--) if (!entries[place].star) entries.splice(place, 1);
         }),
+      learn: (recipe, { vector = "", space = "" }) => {
+        const entry = find(idOf(recipe));
+        if (entry && vector && (entry.vector !== vector || entry.space !== space)) change(() => Object.assign(find(idOf(recipe)) ?? {}, { vector, space }));
+      },
       star: (recipe, on) =>
         change(() => {
           const entry = find(idOf(recipe));
@@ -246,6 +255,21 @@ window.playground = (() => {
       forget: () => change(() => (entries = entries.filter((entry) => entry.star))),
     };
   })();
+
+  // The Learn tab looks inside one picture at a time; it may not be there yet when it is asked to.
+  let looked = null;
+  let lookNow = null;
+  const look = (recipe) => {
+    looked = recipe;
+    openTab("learn");
+    lookNow?.();
+  };
+  const toLook = (listener) => {
+    lookNow = listener;
+    const recipe = looked;
+    looked = null;
+    return recipe;
+  };
 
   const starButton = (name, recipe) => {
     const button = make("button.star", { type: "button" });
@@ -265,6 +289,7 @@ window.playground = (() => {
   };
 
   return {
-    box, fill, check, make, address, after, groundSwitch, visitor, takeLink, linkTo, copy, saveFiles, saver, dropdown, item, menu, album, starButton,
+    box, fill, check, make, address, after, groundSwitch, visitor, takeLink, linkTo, copy, saveFiles, saver, dropdown, item, menu, album, starButton, openTab,
+    look, toLook,
   };
 })();

@@ -52,7 +52,7 @@ const pictureTile = (picture, prompt) => {
   };
   const likes = make("div.likes", {}, like("vary", "Vary", "Small changes to this picture"), like("more", "More like this", "Others of its kind"), save);
   const name = `picture ${picture.index + 1}`;
-  album.add(picture.recipe);
+  album.add(picture.recipe, picture);
   const corner = make("div.corner-tools", {}, starButton(name, picture.recipe), menu(name, picture, server, complain));
   return make("li.tile.done", {}, make("figure", {}, make("div.picture", {}, image, corner), make("figcaption", {}, seed, score), likes));
 };
