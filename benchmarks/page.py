@@ -64,6 +64,35 @@ MEASURE_PAD = """
 """Milliseconds from a key on the mix pad to the frame that shows the picture of the new point."""
 
 
+MEASURE_FIRST = """
+() => new Promise((resolve) => {
+  const wall = document.querySelector('#wall');
+  const before = new Set([...wall.querySelectorAll('.tile.done img')].map((image) => image.src));
+  const field = document.querySelector('#prompt textarea');
+  const began = performance.now();
+  const watch = new MutationObserver(() => {
+    const image = [...wall.querySelectorAll('.tile.done img')].find(({ src }) => !before.has(src));
+    if (!image) return;
+    watch.disconnect();
+    const shown = () => requestAnimationFrame(() => resolve(performance.now() - began));
+    image.decode().then(shown, shown);
+  });
+  watch.observe(wall, { childList: true, subtree: true, attributes: true, attributeFilter: ['src'] });
+  field.dispatchEvent(new KeyboardEvent('keypress', { key: 'Enter', code: 'Enter', bubbles: true, cancelable: true }));
+})
+"""
+"""Milliseconds from Enter in the prompt's box to the frame that shows the first finished picture."""
+
+WEIGHT = """
+() => {
+  const files = [...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')];
+  const paint = performance.getEntriesByName('first-contentful-paint')[0].startTime;
+  return [paint, files.reduce((sum, file) => sum + file.transferSize, 0), files.length];
+}
+"""
+"""Milliseconds to the first paint of anything, bytes that were transferred, and files."""
+
+
 @contextmanager
 def served(model: str, port: int) -> Iterator[tuple[subprocess.Popen, str]]:
     """app.py with `model`, and its address, from the moment that its page answers."""
@@ -125,12 +154,47 @@ def prepare_path(page: Page, a: str, b: str) -> float:
     return time.perf_counter() - began
 
 
-def slider_response(model: str, port: int, moves: int = 40) -> list[tuple[str, float, float, int]]:
-    """(what, milliseconds, limit, runs): medians and 95th percentiles of slider and pad, and the first five frames in the page."""
+def first_looks(browser: Browser, address: str, visits: int = 5) -> list[tuple[str, float, str, float, int]]:
+    """The page seen for the first time, with nothing kept by the browser: first paint and weight, medians."""
+    seen = []
+    for _ in range(visits):
+        context = browser.new_context(viewport={"width": 1280, "height": 900})
+        page = context.new_page()
+        page.goto(address)
+        page.locator("#prompt textarea").wait_for()
+        page.wait_for_timeout(2000)  # the page never falls silent: it keeps a line open to the server
+        seen.append(page.evaluate(WEIGHT))
+        context.close()
+    paint, weight, files = (statistics.median(values) for values in zip(*seen, strict=True))
+    return [
+        ("first paint of the page, nothing cached", paint, "ms", 1500, visits),
+        ("the same, weight as transferred", weight / 1000, "KB", float("inf"), visits),
+        ("the same, files", files, "files", float("inf"), visits),
+    ]
+
+
+def first_pictures(page: Page, count: int = 9) -> list[float]:
+    """Milliseconds from Enter to the first of one picture, of prompt after prompt."""
+    page.locator("#num-images input[type=number]").fill("1")
+    page.locator("#num-images input[type=number]").press("Tab")
+    times = []
+    for number in range(count):
+        page.get_by_label("What should it draw?").fill(f"{('a red apple', 'a cat', 'two bananas')[number % 3]}")
+        page.wait_for_timeout(1200)  # the judge has had its say, as when somebody types
+        times.append(page.evaluate(MEASURE_FIRST))
+        page.locator('#wall .wall[data-state="done"]').wait_for()
+        page.wait_for_timeout(200)
+    return times
+
+
+def slider_response(model: str, port: int, moves: int = 40) -> list[tuple[str, float, str, float, int]]:
+    """(what, value, unit, limit, runs): first paint, first picture, slider and pad with their 95th percentiles, first frames."""
     from playwright.sync_api import expect
 
     with playground(model, port) as (browser, address):
         page = open_page(browser, address, 1280, 900)
+        looks = first_looks(browser, address)
+        drawn = first_pictures(page)
         pairs = [("a cat", "a dog"), ("a red apple", "a pumpkin"), ("a rocket", "a tree")]
         first_five = [1000 * prepare_path(page, *pair) for pair in pairs]
         expect(page.locator("[data-frames]").first).to_have_attribute("data-frames", "33", timeout=120_000)
@@ -147,11 +211,13 @@ def slider_response(model: str, port: int, moves: int = 40) -> list[tuple[str, f
     times.sort()
     dragged.sort()
     return [
-        ("slider to new frame in the page", statistics.median(times), 16, moves),
-        ("the same, 95th percentile", times[int(0.95 * len(times))], float("inf"), moves),
-        ("mix pad, from a key to its picture", statistics.median(dragged), float("inf"), moves),
-        ("the same, 95th percentile", dragged[int(0.95 * len(dragged))], 120, moves),
-        ("first five frames in the page, from the last key", statistics.median(first_five), 3000, len(pairs)),
+        *looks,
+        ("first picture in the page, from Enter", statistics.median(drawn), "ms", 600, len(drawn)),
+        ("slider to new frame in the page", statistics.median(times), "ms", 16, moves),
+        ("the same, 95th percentile", times[int(0.95 * len(times))], "ms", 16, moves),
+        ("mix pad, from a key to its picture", statistics.median(dragged), "ms", float("inf"), moves),
+        ("the same, 95th percentile", dragged[int(0.95 * len(dragged))], "ms", 120, moves),
+        ("first five frames in the page, from the last key", statistics.median(first_five), "ms", 600, len(pairs)),
     ]
 
 
@@ -187,6 +253,22 @@ def screenshots(model: str, port: int, folder: Path) -> None:
             expect(page.locator("#pad .corner img")).to_have_count(4)
             page.wait_for_timeout(500)
             keep(page, f"{name}-mix")
+            page.get_by_role("tab", name="Search").click()
+            page.get_by_label("What are you looking for?").fill("winter weather")
+            page.get_by_label("What are you looking for?").press("Enter")
+            expect(page.locator("#search .found .tile.done img")).to_have_count(4, timeout=120_000)
+            keep(page, f"{name}-search")
+            page.get_by_role("tab", name="Learn").click()
+            expect(page.locator("#learn .learn[data-shown][data-moment]")).to_be_visible(timeout=120_000)
+            page.wait_for_timeout(500)
+            keep(page, f"{name}-learn")
+            page.get_by_role("tab", name="Album").click()
+            expect(page.locator("#album .tile.done img")).to_have_count(4, timeout=120_000)
+            page.wait_for_timeout(500)
+            keep(page, f"{name}-album")
+            page.get_by_role("tab", name="About").click()
+            expect(page.locator("#model-card")).to_contain_text("Trained on", timeout=120_000)
+            keep(page, f"{name}-about")
             page.close()
 
 

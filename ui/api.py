@@ -1,16 +1,18 @@
-"""The named endpoints /generate, /interpolate, /mix and /judge, for gradio_client, curl and other programs.
+"""The named endpoints /generate, /interpolate, /mix, /judge and /search, for gradio_client, curl and other programs.
 
 Gradio reads parameter and return types from the signatures at run time, so annotations aren't postponed in this module.
 """
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import asdict
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 from gradio.data_classes import FileData
 
+from dalle.config import SettingError
 from dalle.requests import DEFAULT_FRAMES, DEFAULT_NUM_IMAGES, Picture, with_seeds
 from ui import inputs
 from ui.deliver import path_name
@@ -21,6 +23,9 @@ from ui.waiting import until_ready
 
 if TYPE_CHECKING:
     from dalle.engine import Engine
+
+MAX_FOUND = 100
+"""Drawings that a search may return."""
 
 
 @contextmanager
@@ -229,7 +234,25 @@ def add_endpoints(engine: "Engine", pictures: Outbox, animations: Outbox, settin
                 "language": found.language,
             }
 
+    def search(text: str, limit: int = 12) -> list[dict]:
+        """Find drawings by words among those that the model was taught: what it knows, and what to call it in a prompt.
+
+        Args:
+            text: What to look for, in English.
+            limit: How many drawings, 1 to 100, the best first.
+
+        Returns:
+            For each drawing its label, style, the set that it is from with its licence, and how well it fits, 0 to 1.
+        """
+        with told_to_caller(Event()):
+            most = inputs.whole_number(limit, "limit")
+            if most is None or not 1 <= most <= MAX_FOUND:
+                raise SettingError(f"The limit must lie between 1 and {MAX_FOUND}.")
+            found = engine.search_reference(inputs.text(text), most)
+            return [asdict(engine.reference.drawings[match.index]) | {"score": match.score} for match in found]
+
     gr.api(generate, api_name="generate", concurrency_id="model", concurrency_limit=1)
     gr.api(interpolate, api_name="interpolate", concurrency_id="model", concurrency_limit=1)
     gr.api(mix, api_name="mix", concurrency_id="model", concurrency_limit=1)
     gr.api(judge, api_name="judge", concurrency_id="judge", concurrency_limit=2)
+    gr.api(search, api_name="search", concurrency_id="judge", concurrency_limit=2)

@@ -24,7 +24,7 @@ def client(site, tmp_path) -> Client:
 
 def test_only_these_endpoints_are_named_and_typed(client):
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
-    assert set(endpoints) == {"/generate", "/interpolate", "/judge", "/mix"}
+    assert set(endpoints) == {"/generate", "/interpolate", "/judge", "/mix", "/search"}
     types = {p["parameter_name"]: p["type"].get("type") for p in endpoints["/generate"]["parameters"]}
     assert types["prompt"] == "string" and types["num_images"] == "integer" and types["strict"] == "boolean"
     assert endpoints["/generate"]["returns"][0]["python_type"]["type"] == "list[filepath]"
@@ -83,6 +83,12 @@ def test_a_variation_and_a_negative_prompt(client):
     assert {name: told["settings"][name] for name in settings} == settings | {"variation_of": [[7, 1.0]]}
 
 
+def test_search_returns_drawings_of_the_reference_set(client):
+    found = client.predict("a dog", 2, api_name="/search")
+    assert found[0]["label"] == "a dog" and len(found) == 2
+    assert set(found[0]) == {"label", "style", "set", "licence", "score"} and found[0]["score"] >= found[1]["score"]
+
+
 def test_judge_returns_a_verdict(client):
     verdict = client.predict("a green apple", api_name="/judge")
     assert verdict["verdict"] == "known" and verdict["score"] == 1 and verdict["refused"] is False
@@ -121,6 +127,9 @@ def test_judge_returns_a_verdict(client):
         ("/mix", {"prompts": ["a cat"], "weights": ["much"]}, "weight must be a number"),
         ("/mix", {"prompts": ["a cat"], "seeds": [None]}, "seed is missing"),
         ("/judge", {"prompt": ["a cat"]}, "must be text"),
+        ("/search", {"text": ""}, "empty"),
+        ("/search", {"text": "a cat", "limit": 0}, "between 1 and 100"),
+        ("/search", {"text": "a cat", "limit": 1e30}, "out of range|between 1 and 100"),
         ("/judge", {"prompt": "\t"}, "empty"),
     ],
 )
