@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -81,7 +82,7 @@ def test_turns_come_in_the_order_of_asking():
         for name in range(6):
             threads.append(threading.Thread(target=ask, args=(name,)))
             threads[-1].start()
-            until(lambda: turns.waiting == len(threads))  # noqa: B023
+            until(lambda: turns.waiting == len(threads))
     for thread in threads:
         thread.join()
     assert order == list(range(6)) and turns.waiting == 0
@@ -119,7 +120,7 @@ def test_those_who_ask_for_much_keep_nobody_waiting():
         thread.join()
     places = [index for index, name in enumerate(turns.had) if name == "me"]
     assert len(places) == 10
-    assert all(later - earlier <= OTHERS + 1 for earlier, later in zip(places, places[1:], strict=False))
+    assert all(later - earlier <= OTHERS + 1 for earlier, later in pairwise(places))
 
 
 @pytest.mark.parametrize("come", [False, True])
@@ -197,7 +198,7 @@ def test_a_point_waits_for_one_evaluation_of_each_generation(engine, watched):
     for thread in others:
         thread.join()
     places = [index for index, name in enumerate(watched.had) if name == "point"]
-    assert places and all(later - earlier <= OTHERS + 1 for earlier, later in zip(places, places[1:], strict=False))
+    assert places and all(later - earlier <= OTHERS + 1 for earlier, later in pairwise(places))
 
 
 # Another model
