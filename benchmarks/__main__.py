@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.page import served, slider_response
+from benchmarks.visitors import visitors
 from dalle.config import DEFAULT_GUIDANCE, DEFAULT_MODEL, MAX_STEPS
 
 
@@ -154,16 +155,17 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=7999)
     parser.add_argument("--out", type=Path, default=None, help="write the table here (.md), and .json beside it")
     parser.add_argument("--no-page", action="store_true", help="the model alone")
-    parser.add_argument("--no-browser", action="store_true", help="without the slider in headless Chromium (needs playwright)")
+    parser.add_argument("--no-browser", action="store_true", help="without slider and visitors in headless Chromium (needs playwright)")
     arguments = parser.parse_args(argv)
     browser = not (arguments.no_page or arguments.no_browser)
     if browser and importlib.util.find_spec("playwright") is None:
-        parser.error("the slider is measured in Chromium and playwright is missing: run `make test` once, or add --no-browser")
+        parser.error("the page is measured in Chromium and playwright is missing: run `make test` once, or add --no-browser")
     results = [] if arguments.no_page else page_starts(arguments.model, arguments.port)
     results += model_speed(arguments.model, arguments.runs)
     if browser:
         rows = slider_response(arguments.model, arguments.port)
         results += [Result(name, value, "ms", limit, count) for name, value, limit, count in rows]
+        results += [Result(*row) for row in visitors(arguments.model, arguments.port)]
     import torch
 
     from dalle.hardware import supports_bf16
