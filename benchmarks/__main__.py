@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.page import served, slider_response
+from benchmarks.visitors import visitors
 from dalle.config import DEFAULT_GUIDANCE, DEFAULT_MODEL, MAX_STEPS
 
 
@@ -164,6 +165,7 @@ def main(argv: list[str] | None = None) -> int:
     if browser:
         rows = slider_response(arguments.model, arguments.port)
         results += [Result(*row) for row in rows]
+        results += [Result(*row) for row in visitors(arguments.model, arguments.port)]
     import torch
 
     from dalle.hardware import supports_bf16

@@ -107,6 +107,10 @@ class NotReadyError(DalleError):
     """The model is still loading, or its loading failed."""
 
 
+class ModelChangedError(DalleError):
+    """Another checkpoint was loaded while a request was at work."""
+
+
 class StorageError(DalleError):
     """A file could not be written; nothing half-written is left behind."""
 

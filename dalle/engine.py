@@ -25,6 +25,7 @@ from dalle.config import (
     Cancelled,
     CheckpointError,
     DalleError,
+    ModelChangedError,
     NotReadyError,
     PromptError,
     RefusedError,
@@ -46,6 +47,7 @@ from dalle.requests import (
     whole_number,
     with_seeds,
 )
+from dalle.turns import Turns
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,8 +80,32 @@ class EngineStatus:
     model: str
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """A checkpoint that is there. A request keeps the one that it was checked against, to the end.
+
+    `names` (N, C): the language model's vectors of the reference set's labels, where there are a set and a judge that knows them.
+    """
+
+    model: str
+    device: str
+    pipeline: DallePipeline
+    revision: str
+    filter: WordFilter | None
+    names: np.ndarray | None = None
+
+    def allowed(self, prompt: str) -> str:
+        """The prompt, where no filter refuses it. What is no text at all is left to those who read it."""
+        if self.filter is not None and isinstance(prompt, str):
+            self.filter.check(prompt)
+        return prompt
+
+
 class Engine:
-    """Loads a checkpoint once and draws from it; safe to call from several threads, one network evaluation at a time."""
+    """Loads a checkpoint and draws from it; safe to call from several threads, one network evaluation at a time.
+
+    Those who draw at the same time take turns, an evaluation each (`dalle.turns`). `switch` changes the checkpoint.
+    """
 
     def __init__(self, model: str = DEFAULT_MODEL, device: str = "auto", word_filter: bool = False) -> None:
         """
@@ -90,31 +116,26 @@ class Engine:
         """
         self.model = model
         self._wants_filter = word_filter
-        self._filter: WordFilter | None = None
         self._wanted_device = device
-        self._device = device
-        self._pipeline: DallePipeline | None = None
+        self._loaded: Loaded | None = None
         self._error: DalleError | None = None
-        self._message = "The model is loading."
-        self._revision = ""
         self._finished = threading.Event()
         self._loading = threading.Lock()
-        self._turn = threading.Lock()
+        self._turn = Turns()
         self._texts: OrderedDict[tuple[str, str | None], TextFeatures] = OrderedDict()
-        self._labels: tuple[DallePipeline, np.ndarray] | None = None
 
     @property
     def status(self) -> EngineStatus:
-        if self._pipeline is not None:
-            state: Literal["loading", "ready", "failed"] = "ready"
-        else:
-            state = "failed" if self._error is not None else "loading"
-        return EngineStatus(state, self._message, self._device, self.model)
+        if (now := self._loaded) is not None:
+            return EngineStatus("ready", f"Ready on {now.device}.", now.device, now.model)
+        if (error := self._error) is not None:
+            return EngineStatus("failed", str(error), self._wanted_device, self.model)
+        return EngineStatus("loading", "The model is loading.", self._wanted_device, self.model)
 
     @property
     def revision(self) -> str:
         """Short hash of the loaded weights: tells two versions of a checkpoint apart; "" before they are loaded."""
-        return self._revision
+        return "" if self._loaded is None else self._loaded.revision
 
     @property
     def styles(self) -> tuple[str, ...]:
@@ -125,15 +146,15 @@ class Engine:
         """Default steps of a picture and of a frame of a path; of a model that is still on its way, the default model's."""
         from dalle.hub import prior_class
 
-        if self._pipeline is not None:
-            return self._pipeline.prior.default_steps, self._pipeline.prior.default_path_steps
+        if (now := self._loaded) is not None:
+            return now.pipeline.prior.default_steps, now.pipeline.prior.default_path_steps
         return STEPS[prior_class(self.model)]
 
     @property
     def has_ranker(self) -> bool:
         """Whether candidates can be put in order; of a model that is still on its way, whether its folder says so."""
-        if self._pipeline is not None:
-            return self._pipeline.ranker is not None
+        if (now := self._loaded) is not None:
+            return now.pipeline.ranker is not None
         return (Path(self.model).expanduser() / "ranker").is_dir()
 
     def load(self) -> None:
@@ -143,23 +164,46 @@ class Engine:
             CheckpointError, SettingError: what is wrong with the checkpoint or the device.
         """
         with self._loading:
-            if self._pipeline is not None:
+            if self._loaded is not None:
                 return
             try:
-                self._pipeline = self._load()
+                self._loaded = self._load(self.model)
                 self._error = None
-                self._message = f"Ready on {self._device}."
             except DalleError as error:
-                self._error, self._message = error, str(error)
+                self._error = error
                 raise
-            except Exception as error:
-                wrapped = CheckpointError(f"{self.model} could not be loaded ({type(error).__name__}: {error}).")
-                self._error, self._message = wrapped, str(wrapped)
-                raise wrapped from error
             finally:
                 self._finished.set()
 
-    def _load(self) -> DallePipeline:
+    def switch(self, model: str) -> None:
+        """Loads another checkpoint while the present one goes on drawing, and then draws with the other.
+
+        What was asked of the earlier one and isn't done by then ends with `ModelChangedError`, so that nothing is drawn by two.
+        For a moment both are in memory.
+
+        Args:
+            model: a checkpoint folder or a Hub id.
+
+        Raises:
+            CheckpointError, SettingError: what is wrong with it; the present one stays.
+        """
+        with self._loading:
+            other = self._load(model)
+            with self._turn:
+                self._loaded, self.model = other, model
+                self._error = None
+                self._texts.clear()
+            self._finished.set()
+
+    def _load(self, model: str) -> Loaded:
+        try:
+            return self._read(model)
+        except DalleError:
+            raise
+        except Exception as error:
+            raise CheckpointError(f"{model} could not be loaded ({type(error).__name__}: {error}).") from error
+
+    def _read(self, model: str) -> Loaded:
         import torch
         from diffusers.utils import logging as diffusers_logging
         from transformers.utils import logging as transformers_logging
@@ -171,27 +215,25 @@ class Engine:
         # Loading takes a second or two: two progress bars on the console tell nobody anything.
         diffusers_logging.disable_progress_bar()
         transformers_logging.disable_progress_bar()
-        self._device = resolve_device(self._wanted_device)
-        dtype = torch.bfloat16 if supports_bf16(self._device) else torch.float32
-        pipeline = DallePipeline.from_pretrained(self.model, dtype=dtype)
+        device = resolve_device(self._wanted_device)
+        dtype = torch.bfloat16 if supports_bf16(device) else torch.float32
+        pipeline = DallePipeline.from_pretrained(model, dtype=dtype)
         pipeline.vae.to(memory_format=torch.channels_last)
-        pipeline.to(self._device)
+        pipeline.to(device)
         pipeline.set_progress_bar_config(disable=True)
         # The first evaluation sets up the kernels: better here than under a user's first prompt.
-        pipeline("a red apple", num_inference_steps=2, output_type="pt")
-        self._revision = revision(resolve(self.model))
+        with self._turn:
+            pipeline("a red apple", num_inference_steps=2, output_type="pt")
+        word_filter = None
         if self._wants_filter:
             from dalle.wordfilter import WordFilter
 
             judge = pipeline.judge
-            self._filter = WordFilter((*judge.captions, *judge.vocabulary) if judge else ())
-        return pipeline
-
-    def _allowed(self, prompt: str) -> str:
-        """The prompt, where no filter refuses it. What is no text at all is left to those who read it."""
-        if self._filter is not None and isinstance(prompt, str):
-            self._filter.check(prompt)
-        return prompt
+            word_filter = WordFilter((*judge.captions, *judge.vocabulary) if judge else ())
+        names = None
+        if pipeline.judge is not None and pipeline.reference is not None:
+            names = pipeline.judge.vectors_of([drawing.label for drawing in pipeline.reference.drawings])
+        return Loaded(model, device, pipeline, revision(resolve(model)), word_filter, names)
 
     def load_in_background(self) -> threading.Thread:
         """Starts loading; `status` tells how it went."""
@@ -210,11 +252,27 @@ class Engine:
         Raises:
             NotReadyError: still loading after `timeout` seconds, or loading failed.
         """
+        return self._ready(timeout).pipeline
+
+    def _ready(self, timeout: float | None = 0) -> Loaded:
+        """What is loaded; raises as `wait`."""
         if not self._finished.wait(timeout):
             raise NotReadyError("The model is still loading: try again in a few seconds.")
-        if self._pipeline is None:
-            raise NotReadyError(f"The model could not be loaded. {self._message}")
-        return self._pipeline
+        if (now := self._loaded) is None:
+            raise NotReadyError(f"The model could not be loaded. {self.status.message}")
+        return now
+
+    @contextlib.contextmanager
+    def _turn_of(self, loaded: Loaded) -> Iterator[DallePipeline]:
+        """One turn at the model, of a request that was checked against `loaded`.
+
+        Raises:
+            ModelChangedError: another has taken its place meanwhile.
+        """
+        with self._turn:
+            if loaded is not self._loaded:
+                raise ModelChangedError("The model was changed while this was drawn: draw it again.")
+            yield loaded.pipeline
 
     def card(self) -> str | None:
         """The checkpoint's README, without its front matter, where there is one."""
@@ -236,15 +294,16 @@ class Engine:
         """
         from dalle.text import clean_prompt
 
-        pipeline = self.wait(0)
-        if pipeline.judge is None:
-            raise NotReadyError(f"{self.model} has no judge: add one with `python -m train assemble`.")
-        clean = self._allowed(clean_prompt(prompt))
-        with self._turn:
+        now = self._ready()
+        judge = now.pipeline.judge
+        if judge is None:
+            raise NotReadyError(f"{now.model} has no judge: add one with `python -m train assemble`.")
+        clean = now.allowed(clean_prompt(prompt))
+        with self._turn_of(now) as pipeline:
             if style is not None:
                 pipeline.encode_prompt(clean, style)  # the same errors as drawing: an unknown style, a prompt too long with it
             text = pipeline.encode_prompt(clean)
-        return pipeline.judge.score(clean, text.pooled[0].float().cpu().numpy())
+        return judge.score(clean, text.pooled[0].float().cpu().numpy())
 
     def surprise(self, seed: int | None = None) -> str:
         """A prompt from what this model was taught: one of the captions that its judge knows, chosen at random.
@@ -258,19 +317,19 @@ class Engine:
         return random.Random(seed_or_random(seed)).choice(pipeline.judge.captions)
 
     def _settings(
-        self, steps: int | None, guidance: float | None, truncation: float = 1.0, path: bool = False
+        self, now: Loaded, steps: int | None, guidance: float | None, truncation: float = 1.0, path: bool = False
     ) -> tuple[int, float]:
         from dalle.config import MAX_STEPS
         from dalle.pipeline import check_settings
 
-        prior = self.wait(0).prior
+        prior = now.pipeline.prior
         usual = prior.default_path_steps if path else prior.default_steps
         steps = usual if steps is None else whole_number(steps, "Steps", 1, MAX_STEPS)
         guidance = DEFAULT_GUIDANCE if guidance is None else guidance
         check_settings(steps, guidance, truncation)
         return (1 if prior.kind == "gaussian" else steps), float(guidance)
 
-    def _record(self, steps: int, guidance: float, style: str | None, truncation: float) -> dict[str, Any]:
+    def _record(self, now: Loaded, steps: int, guidance: float, style: str | None, truncation: float) -> dict[str, Any]:
         from dalle import __version__
         from dalle.pipeline import library_versions
 
@@ -279,14 +338,15 @@ class Engine:
             "guidance_scale": guidance,
             "style": style,
             "truncation": truncation,
-            "model": self.model,
-            "revision": self._revision,
+            "model": now.model,
+            "revision": now.revision,
             "dalle": __version__,
             **library_versions(),
         }
 
     def _draw(
         self,
+        now: Loaded,
         noise: Tensor,
         text: TextFeatures,
         steps: int,
@@ -301,36 +361,35 @@ class Engine:
         """
         from dalle.insight import recorded_attention
 
-        pipeline = self.wait(0)
-        trajectory = pipeline.trajectory(noise, text, steps, guidance, negative)
+        trajectory = now.pipeline.trajectory(noise, text, steps, guidance, negative)
         while True:
             if cancel is not None and cancel.is_set():
                 trajectory.close()
                 raise Cancelled("Stopped.")
-            with self._turn, recorded_attention(pipeline.prior.trunk.blocks, attention):
+            with self._turn_of(now) as pipeline, recorded_attention(pipeline.prior.trunk.blocks, attention):
                 latents = next(trajectory, None)
             if latents is None:
                 return
             yield latents
 
-    def _decode(self, latents: Tensor) -> Tensor:
-        with self._turn:
-            return self.wait(0).decode_latents(latents).cpu()
+    def _decode(self, now: Loaded, latents: Tensor) -> Tensor:
+        with self._turn_of(now) as pipeline:
+            return pipeline.decode_latents(latents).cpu()
 
-    def _seen(self, pixels: Tensor, parts: Sequence[tuple[TextFeatures, float]]) -> tuple[float, np.ndarray]:
+    def _seen(self, now: Loaded, pixels: Tensor, parts: Sequence[tuple[TextFeatures, float]]) -> tuple[float, np.ndarray]:
         """How well the ranker finds a decoded picture (1, 4, H, W) to fit texts by their shares, and its vector (D,)."""
         import torch
 
-        ranker = self._ranker()
-        with self._turn, torch.inference_mode():
+        ranker = self._ranker(now)
+        with self._turn_of(now), torch.inference_mode():
             vectors = ranker.pictures(pixels.to(ranker.device))
             score = sum(share * float(ranker.agreement_of(vectors, text)) for text, share in parts)
         return score, vectors[0].cpu().numpy()
 
-    def _ranker(self) -> Ranker:
-        ranker = self.wait(0).ranker
+    def _ranker(self, now: Loaded) -> Ranker:
+        ranker = now.pipeline.ranker
         if ranker is None:
-            raise SettingError(f"{self.model} has no ranker to search with: choose another model.")
+            raise SettingError(f"{now.model} has no ranker to search with: choose another model.")
         return ranker
 
     def picture_vectors(self, images: Sequence[Image.Image], cancel: threading.Event | None = None) -> np.ndarray:
@@ -348,12 +407,13 @@ class Engine:
         from dalle.images import from_pil
         from dalle.ranking import INPUT_SIZE
 
-        ranker, found = self._ranker(), [np.zeros((0, 0), np.float32)]
+        now = self._ready()
+        ranker, found = self._ranker(now), [np.zeros((0, 0), np.float32)]
         for first in range(0, len(images), BATCH):
             if cancel is not None and cancel.is_set():
                 raise Cancelled("Stopped.")
             pixels = from_pil(images[first : first + BATCH], INPUT_SIZE)
-            with self._turn, torch.inference_mode():
+            with self._turn_of(now), torch.inference_mode():
                 found.append(ranker.pictures(pixels.to(ranker.device)).cpu().numpy())
         return np.concatenate(found[1:] or found)
 
@@ -368,9 +428,10 @@ class Engine:
 
         from dalle.ranking import best_first
 
-        ranker = self._ranker()
-        with self._turn, torch.inference_mode():
-            text = ranker.texts(self.wait(0).encode_prompt(prompt).to(ranker.device))[0].cpu()
+        now = self._ready()
+        ranker = self._ranker(now)
+        with self._turn_of(now) as pipeline, torch.inference_mode():
+            text = ranker.texts(pipeline.encode_prompt(prompt).to(ranker.device))[0].cpu()
             if limit is not None:
                 limit = whole_number(limit, "The limit", 1, 10**9)
             if not len(vectors):
@@ -389,14 +450,14 @@ class Engine:
             RefusedError: strict, and the judge's score lies below its threshold.
             Cancelled: while iterating, within one step of `cancel` being set.
         """
-        pipeline = self.wait(0)
+        now = self._ready()
         count = whole_number(request.num_images, "The number of pictures", 1, MAX_IMAGES)
         candidates = 0
         if request.candidates is not None:
             candidates = whole_number(request.candidates, "The number of candidates", count, MAX_CANDIDATES)
-        if candidates and pipeline.ranker is None:
-            raise SettingError(f"{self.model} has no ranker to choose among candidates: draw without, or choose another model.")
-        wish, seed = self._checked(request), seed_or_random(request.seed)
+        if candidates and now.pipeline.ranker is None:
+            raise SettingError(f"{now.model} has no ranker to choose among candidates: draw without, or choose another model.")
+        wish, seed = self._checked(now, request), seed_or_random(request.seed)
         if request.strict:
             judgement = self.judge(request.prompt, request.style)
             if judgement.refused:
@@ -405,38 +466,34 @@ class Engine:
             return self._best(wish, count, candidates, seed, cancel)
         return self._generate(wish, count, seed, cancel)
 
-    def _checked(self, request: GenerateRequest) -> Drawing:
+    def _checked(self, now: Loaded, request: GenerateRequest) -> Drawing:
         """What a request asks to be drawn, its texts encoded; raises as `generate`."""
-        pipeline = self.wait(0)
-        steps, guidance = self._settings(request.num_inference_steps, request.guidance_scale, request.truncation)
+        steps, guidance = self._settings(now, request.num_inference_steps, request.guidance_scale, request.truncation)
         base = None if request.variation_of is None else noise_recipe(request.variation_of)
         strength = checked_share(request.variation_strength, "The strength of a variation")
-        with self._turn:
-            text = pipeline.encode_prompt(self._allowed(request.prompt), request.style)
-        negative = self._negative(request.negative_prompt)
-        wish = Drawing(request.prompt, text, steps, guidance, request.truncation, request.style)
+        with self._turn_of(now) as pipeline:
+            text = pipeline.encode_prompt(now.allowed(request.prompt), request.style)
+        negative = self._negative(now, request.negative_prompt)
+        wish = Drawing(now, request.prompt, text, steps, guidance, request.truncation, request.style)
         if negative is not None:
             wish = replace(wish, negative=negative, negative_prompt=request.negative_prompt)
         if base is not None:
             wish = replace(wish, variation_of=base, variation_strength=strength)
         return wish
 
-    def _negative(self, prompt: str | None) -> TextFeatures | None:
+    def _negative(self, now: Loaded, prompt: str | None) -> TextFeatures | None:
         """Features of what shall not be drawn; an empty text is none."""
         if prompt is None or (isinstance(prompt, str) and not prompt.strip()):
             return None
-        pipeline = self.wait(0)
-        if pipeline.prior.kind == "gaussian":
-            raise SettingError(f"{self.model} draws without guidance, so a negative prompt can't act: leave it empty.")
-        with self._turn:
+        if now.pipeline.prior.kind == "gaussian":
+            raise SettingError(f"{now.model} draws without guidance, so a negative prompt can't act: leave it empty.")
+        with self._turn_of(now) as pipeline:
             try:
                 return pipeline.encode_prompt(prompt)
             except PromptError as error:
                 raise PromptError(f"The negative prompt: {error}") from error
 
-    def _generate(
-        self, wish: Drawing, count: int, seed: int, cancel: threading.Event | None
-    ) -> Iterator[StepProgress | Picture]:
+    def _generate(self, wish: Drawing, count: int, seed: int, cancel: threading.Event | None) -> Iterator[StepProgress | Picture]:
         from dalle.images import to_pil
 
         for index in range(count):
@@ -444,8 +501,9 @@ class Engine:
             own_seed = (seed + index) % (MAX_SEED + 1)
             noise = self._noise_for(wish, [own_seed])
             clean = noise
-            for step, clean in enumerate(self._draw(noise, wish.text, wish.steps, wish.guidance, cancel, wish.negative), 1):
-                yield StepProgress(index, step, wish.steps, preview=lambda latents=clean: to_pil(self._decode(latents))[0])
+            drawing = self._draw(wish.by, noise, wish.text, wish.steps, wish.guidance, cancel, wish.negative)
+            for step, clean in enumerate(drawing, 1):
+                yield StepProgress(index, step, wish.steps, preview=lambda latents=clean: to_pil(self._decode(wish.by, latents))[0])
             yield self._finished_picture(wish, clean, index, own_seed, began)
 
     def _best(
@@ -461,7 +519,8 @@ class Engine:
             noise = self._noise_for(wish, seeds)
             clean = noise
             negative = None if wish.negative is None else wish.negative.repeat(len(seeds))
-            drawing = self._draw(noise, wish.text.repeat(len(seeds)), wish.steps, wish.guidance, cancel, negative)
+            texts = wish.text.repeat(len(seeds))
+            drawing = self._draw(wish.by, noise, texts, wish.steps, wish.guidance, cancel, negative)
             for step, clean in enumerate(drawing, 1):  # noqa: B007
                 yield StepProgress(first, step, wish.steps, candidates, len(seeds))
             share = (time.perf_counter() - began) / len(seeds)
@@ -509,12 +568,12 @@ class Engine:
         """`parts`: texts and their shares in a mixture, whose score is the mean of theirs; of no parts there is no score."""
         from dalle.images import to_pil
 
-        pixels = self._decode(latents)
+        pixels = self._decode(wish.by, latents)
         score, vector = None, None
         parts = [(wish.text, 1.0)] if parts is None else parts
-        if parts and self.wait(0).ranker is not None:
-            score, vector = self._seen(pixels, parts)
-        settings = self._record(wish.steps, wish.guidance, wish.style, wish.truncation) | {"seed": seed}
+        if parts and wish.by.pipeline.ranker is not None:
+            score, vector = self._seen(wish.by, pixels, parts)
+        settings = self._record(wish.by, wish.steps, wish.guidance, wish.style, wish.truncation) | {"seed": seed}
         if wish.negative_prompt is not None:
             settings["negative_prompt"] = wish.negative_prompt
         if wish.variation_of is not None:
@@ -523,22 +582,23 @@ class Engine:
 
     def interpolate(self, request: InterpolateRequest, cancel: threading.Event | None = None) -> Iterator[Frame]:
         """Draws the frames of a path coarse to fine. The request is checked before this returns; raises as `generate`."""
+        now = self._ready()
         frames = whole_number(request.frames, "The number of frames", 2, MAX_FRAMES)
         if request.pacing not in ("even", "raw"):
             raise SettingError(f"Unknown pacing {request.pacing!r}: choose even or raw.")
         given = request.num_inference_steps, request.guidance_scale, request.truncation
-        steps, guidance = self._settings(*given, path=True)
+        steps, guidance = self._settings(now, *given, path=True)
         request = with_seeds(request)
-        ends = self._encode_all((request.prompt_a, request.prompt_b), request.style, ("first", "second"))
+        ends = self._encode_all(now, (request.prompt_a, request.prompt_b), request.style, ("first", "second"))
         noises = [self._noise([seed], request.truncation) for seed in (request.seed_a, request.seed_b)]
-        return self._interpolate(ends, noises, frames, steps, guidance, request.pacing, cancel)
+        return self._interpolate(now, ends, noises, frames, steps, guidance, request.pacing, cancel)
 
-    def _encode_all(self, prompts: Sequence[str], style: str | None, names: Sequence[str]) -> list[TextFeatures]:
+    def _encode_all(self, now: Loaded, prompts: Sequence[str], style: str | None, names: Sequence[str]) -> list[TextFeatures]:
         """Features of several prompts; an error says which of them it is about."""
         found = []
         for which, prompt in zip(names, prompts, strict=True):
             try:
-                found.append(self._encode(prompt, style))
+                found.append(self._encode(now, prompt, style))
             except PromptError as error:
                 if len(prompts) == 1:
                     raise
@@ -546,24 +606,30 @@ class Engine:
                 raise PromptError(f"The {which} of the {count} prompts: {error}") from error
         return found
 
-    def _encode(self, prompt: str, style: str | None) -> TextFeatures:
+    def _encode(self, now: Loaded, prompt: str, style: str | None) -> TextFeatures:
         """Features of a prompt; the last few are kept, since a point that is dragged between prompts asks for them anew."""
-        with self._turn:
+        with self._turn_of(now) as pipeline:
             if (found := self._texts.get((prompt, style))) is None:
-                found = self._texts[prompt, style] = self.wait(0).encode_prompt(self._allowed(prompt), style)
+                found = self._texts[prompt, style] = pipeline.encode_prompt(now.allowed(prompt), style)
             self._texts.move_to_end((prompt, style))
             while len(self._texts) > KEPT_TEXTS:
                 self._texts.popitem(last=False)
         return found
 
     def path_metadata(self, request: InterpolateRequest) -> dict[str, str]:
-        """The text that goes into the file of a path whose request has seeds, so that it can be made again."""
-        steps, guidance = self._settings(request.num_inference_steps, request.guidance_scale, request.truncation, path=True)
-        settings = self._record(steps, guidance, request.style, request.truncation)
+        """The text that goes into the file of a path whose request has seeds, so that it can be made again.
+
+        Ask for it after `interpolate` and before its first frame: should the model be changed in between, there are no frames.
+        """
+        now = self._ready()
+        given = request.num_inference_steps, request.guidance_scale, request.truncation
+        steps, guidance = self._settings(now, *given, path=True)
+        settings = self._record(now, steps, guidance, request.style, request.truncation)
         return path_metadata(request, settings | {"frames": request.frames, "pacing": request.pacing})
 
     def _interpolate(
         self,
+        now: Loaded,
         ends: list[TextFeatures],
         noises: list[Tensor],
         frames: int,
@@ -584,7 +650,7 @@ class Engine:
                 weights = [(1 - position, position) for position in positions[first : first + BATCH]]
                 noise = torch.cat([mix_noise(noises, pair) for pair in weights])
                 text = TextFeatures.stack([mix_text(ends, pair) for pair in weights])
-                *_, latents = self._draw(noise, text, steps, guidance, cancel)
+                *_, latents = self._draw(now, noise, text, steps, guidance, cancel)
                 found.append(latents)
             return torch.cat(found)
 
@@ -604,7 +670,7 @@ class Engine:
             for row, index in enumerate(group):
                 if cancel is not None and cancel.is_set():
                     raise Cancelled("Stopped.")
-                yield Frame(drawn, index, positions[index], to_pil(self._decode(latents[row : row + 1]))[0], frames)
+                yield Frame(drawn, index, positions[index], to_pil(self._decode(now, latents[row : row + 1]))[0], frames)
                 drawn += 1
 
     @property
@@ -623,25 +689,20 @@ class Engine:
 
         from dalle.ranking import best_first
 
-        reference, ranker, pipeline = self.reference, self._ranker(), self.wait(0)
+        now = self._ready()
+        ranker, reference = self._ranker(now), now.pipeline.reference
         if limit is not None:
             limit = whole_number(limit, "The limit", 1, 10**9)
-        with self._turn, torch.inference_mode():
-            text = pipeline.encode_prompt(self._allowed(prompt))
+        with self._turn_of(now) as pipeline, torch.inference_mode():
+            text = pipeline.encode_prompt(now.allowed(prompt))
             looks = ranker.texts(text.to(ranker.device))[0].float().cpu().numpy()
         if reference is None:
             return []
         names = np.zeros(len(reference), np.float32)
-        if pipeline.judge is not None:
-            names = self._names(pipeline) @ text.pooled[0].float().cpu().numpy()
+        if now.names is not None:
+            names = now.names @ text.pooled[0].float().cpu().numpy()
         scores = ((names + LOOKS * (reference.vectors @ looks)) / (1 + LOOKS)).clip(0, 1).tolist()
         return [Match(index, scores[index]) for index in best_first(scores)[:limit]]
-
-    def _names(self, pipeline: DallePipeline) -> np.ndarray:
-        """The language model's vectors of the reference set's labels, which the judge has among its captions."""
-        if self._labels is None or self._labels[0] is not pipeline:
-            self._labels = pipeline, pipeline.judge.vectors_of([drawing.label for drawing in pipeline.reference.drawings])
-        return self._labels[1]
 
     @property
     def history(self) -> TrainingHistory | None:
@@ -665,17 +726,18 @@ class Engine:
         from dalle.text import TextFeatures, clean_prompt
 
         began = time.perf_counter()
-        pipeline = self.wait(0)
-        wish, seed = self._checked(request), seed_or_random(request.seed)
+        now = self._ready()
+        pipeline = now.pipeline
+        wish, seed = self._checked(now, request), seed_or_random(request.seed)
         text = with_style(clean_prompt(request.prompt), request.style)
         pieces, spans = pipeline.text.pieces(text), pipeline.text.spans(text)
         noise = self._noise_for(wish, [seed])
 
         def shown(latents: Tensor) -> Image.Image:
-            return to_pil(self._decode(latents))[0]
+            return to_pil(self._decode(now, latents))[0]
 
         attention: list[Tensor] = []
-        own = list(self._draw(noise, wish.text, wish.steps, wish.guidance, cancel, wish.negative, attention))
+        own = list(self._draw(now, noise, wish.text, wish.steps, wish.guidance, cancel, wish.negative, attention))
         picture = self._finished_picture(wish, own[-1], 0, seed, began)
         side = pipeline.prior.trunk.side
         maps = torch.stack(attention).mean(0)[:, : len(pieces)]
@@ -684,15 +746,15 @@ class Engine:
         # What would be drawn without each word: of the same noise, all together in batches.
         spared = {place: rest for place, (_, *ends, _) in enumerate(found[:MAX_WORDS]) if (rest := left_out(text, *ends))}
         without: dict[int, tuple[Image.Image, np.ndarray]] = {}
-        whole = self._decode(own[-1])
+        whole = self._decode(now, own[-1])
         for first in range(0, len(spared), BATCH):
             places = list(spared)[first : first + BATCH]
-            with self._turn:
+            with self._turn_of(now):
                 rows = TextFeatures.stack([pipeline.encode_prompt(spared[place]) for place in places])
             negative = None if wish.negative is None else wish.negative.repeat(len(places))
-            *_, latents = self._draw(noise.repeat(len(places), 1, 1, 1), rows, wish.steps, wish.guidance, cancel, negative)
+            *_, latents = self._draw(now, noise.repeat(len(places), 1, 1, 1), rows, wish.steps, wish.guidance, cancel, negative)
             for row, place in enumerate(places):
-                pixels = self._decode(latents[row : row + 1])
+                pixels = self._decode(now, latents[row : row + 1])
                 difference = F.adaptive_avg_pool2d((pixels - whole).abs().mean(1) / 2, 16)[0].numpy()
                 without[place] = to_pil(pixels)[0], difference
         words = tuple(
@@ -702,7 +764,7 @@ class Engine:
         start = shown(noise)
         long: tuple[Image.Image, ...] = ()
         if pipeline.prior.kind != "gaussian" and wish.steps < SHOWN_STEPS:
-            drawing = self._draw(noise, wish.text, SHOWN_STEPS, wish.guidance, cancel, wish.negative)
+            drawing = self._draw(now, noise, wish.text, SHOWN_STEPS, wish.guidance, cancel, wish.negative)
             long = (start, *(shown(latents) for latents in drawing))
         nearest = ()
         if pipeline.reference is not None and picture.vector is not None:
@@ -724,6 +786,7 @@ class Engine:
         from dalle.interpolation import mix_noise, mix_text
 
         began = time.perf_counter()
+        now = self._ready()
         if isinstance(request.prompts, str):
             raise SettingError("Give the prompts as a list.")
         prompts = list(request.prompts)
@@ -737,14 +800,14 @@ class Engine:
         if not total > 0:
             raise SettingError("Give at least one prompt a weight above 0.")
         seeds = [seed_or_random(seed) for seed in seeds]
-        steps, guidance = self._settings(request.num_inference_steps, request.guidance_scale, request.truncation)
+        steps, guidance = self._settings(now, request.num_inference_steps, request.guidance_scale, request.truncation)
         names = [("first", "second", "third", "fourth")[place] for place in range(len(prompts))]
-        texts = self._encode_all(prompts, request.style, names)
+        texts = self._encode_all(now, prompts, request.style, names)
         shares = [value / total for value in weights]
         text = mix_text(texts, shares)
         noise = mix_noise([self._noise([seed], request.truncation) for seed in seeds], shares)
-        *_, latents = self._draw(noise, text, steps, guidance, cancel)
-        wish = Drawing(" | ".join(prompts), text, steps, guidance, request.truncation, request.style)
+        *_, latents = self._draw(now, noise, text, steps, guidance, cancel)
+        wish = Drawing(now, " | ".join(prompts), text, steps, guidance, request.truncation, request.style)
         scored = list(zip(texts, shares, strict=True)) if request.scored else []
         picture = self._finished_picture(wish, latents, 0, seeds[0], began, scored)
         return replace(picture, settings=picture.settings | {"prompts": prompts, "weights": shares, "seeds": seeds})
@@ -752,8 +815,9 @@ class Engine:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A checked request for pictures of one text."""
+    """A checked request for pictures of one text, and what it was checked against."""
 
+    by: Loaded
     prompt: str
     text: TextFeatures
     steps: int

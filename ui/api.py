@@ -4,7 +4,7 @@ Gradio reads parameter and return types from the signatures at run time, so anno
 """
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from dalle.requests import DEFAULT_FRAMES, DEFAULT_NUM_IMAGES, Picture, with_see
 from ui import inputs
 from ui.deliver import path_name
 from ui.failures import message_for
+from ui.line import Line, caller_of
 from ui.outbox import Outbox
 from ui.settings import PageSettings
 from ui.waiting import until_ready
@@ -29,10 +30,14 @@ MAX_FOUND = 100
 
 
 @contextmanager
-def told_to_caller(cancel: Event) -> Iterator[None]:
-    """Turns any error into a `gr.Error` with a sentence for the caller; stops the engine when the caller goes away."""
+def told_to_caller(cancel: Event) -> Iterator[ExitStack]:
+    """Turns any error into a `gr.Error` with a sentence for the caller; stops the engine when the caller goes away.
+
+    Gives what is undone at the end.
+    """
     try:
-        yield
+        with ExitStack() as end:
+            yield end
     except Exception as error:
         raise gr.Error(message_for(error), print_exception=False) from None
     finally:
@@ -49,8 +54,18 @@ def record(picture: Picture) -> dict[str, Any]:
     }
 
 
-def add_endpoints(engine: "Engine", pictures: Outbox, animations: Outbox, settings: PageSettings) -> None:
-    """Adds the endpoints to the page being built. They share the model's queue with the page."""
+def add_endpoints(engine: "Engine", line: Line, pictures: Outbox, animations: Outbox, settings: PageSettings) -> None:
+    """Adds the endpoints to the page being built. They stand in the same line as the page's visitors."""
+
+    def turn(request: gr.Request | None, cancel: Event, end: ExitStack) -> Iterator[None]:
+        """Waits for the model; the place in the line is told as progress (`job.status().progress_data`, MCP's notifications)."""
+        place = line.join(caller_of(request), cancel)
+        end.callback(place.leave)
+        for message in place.wait():
+            gr.Progress()((0, None), desc=message)
+            yield
+        for _ in until_ready(engine, cancel):
+            yield
 
     def generate(
         prompt: str,
@@ -65,6 +80,7 @@ def add_endpoints(engine: "Engine", pictures: Outbox, animations: Outbox, settin
         negative_prompt: str | None = None,
         variation_of: list | None = None,
         variation_strength: float | None = None,
+        request: gr.Request | None = None,
     ) -> tuple[list[FileData], list[int], list[dict]]:  # type: ignore[misc]  # gradio wants the type of one yield
         """Draw pictures of a description: drawings, stickers and icons, 256x256 pixels, transparent where empty.
 
@@ -89,7 +105,7 @@ def add_endpoints(engine: "Engine", pictures: Outbox, animations: Outbox, settin
         seeds: list[int] = []
         records: list[dict] = []
         cancel = Event()
-        with told_to_caller(cancel):
+        with told_to_caller(cancel) as end:
             wish = inputs.generate_request(
                 prompt=prompt,
                 num_images=num_images,
@@ -104,7 +120,7 @@ def add_endpoints(engine: "Engine", pictures: Outbox, animations: Outbox, settin
                 variation_of=variation_of,
                 variation_strength=variation_strength,
             )
-            for _ in until_ready(engine, cancel):
+            for _ in turn(request, cancel, end):
                 yield files, seeds, records
             with closing(engine.generate(wish, cancel=cancel)) as items:
                 for item in items:
@@ -125,6 +141,7 @@ def add_endpoints(engine: "Engine", pictures: Outbox, animations: Outbox, settin
         pingpong: bool = False,
         pacing: str = "even",
         truncation: float | None = None,
+        request: gr.Request | None = None,
     ) -> FileData:  # type: ignore[misc]  # gradio wants the type of one yield
         """Draw the way from one description to another as an animated WebP, through the model's latent space.
 
@@ -143,7 +160,7 @@ def add_endpoints(engine: "Engine", pictures: Outbox, animations: Outbox, settin
             The animation; prompts, seeds and settings are in its metadata.
         """
         cancel = Event()
-        with told_to_caller(cancel):
+        with told_to_caller(cancel) as end:
             there_and_back = inputs.flag(pingpong, "pingpong")
             wish = with_seeds(
                 inputs.interpolate_request(
@@ -157,10 +174,11 @@ def add_endpoints(engine: "Engine", pictures: Outbox, animations: Outbox, settin
                     truncation=truncation,
                 )
             )
-            for _ in until_ready(engine, cancel):
+            for _ in turn(request, cancel, end):
                 yield None
             found = {}
             with closing(engine.interpolate(wish, cancel=cancel)) as items:
+                metadata = engine.path_metadata(wish)
                 for frame in items:
                     found[frame.index] = frame.image
                     yield None
@@ -169,7 +187,7 @@ def add_endpoints(engine: "Engine", pictures: Outbox, animations: Outbox, settin
                 path_name(wish),
                 fps=settings.frames_per_second,
                 pingpong=there_and_back,
-                metadata=engine.path_metadata(wish),
+                metadata=metadata,
             )
 
     def mix(
@@ -180,6 +198,7 @@ def add_endpoints(engine: "Engine", pictures: Outbox, animations: Outbox, settin
         num_inference_steps: int | None = None,
         guidance_scale: float | None = None,
         truncation: float | None = None,
+        request: gr.Request | None = None,
     ) -> tuple[FileData, dict]:  # type: ignore[misc]  # gradio wants the type of one yield
         """Draw one picture of two to four descriptions at once, each with its weight: a point between them in the latent space.
 
@@ -196,7 +215,7 @@ def add_endpoints(engine: "Engine", pictures: Outbox, animations: Outbox, settin
             The PNG file and its record of prompts, weights, seeds and settings.
         """
         cancel = Event()
-        with told_to_caller(cancel):
+        with told_to_caller(cancel) as end:
             wish = inputs.mix_request(
                 prompts=prompts,
                 weights=weights,
@@ -206,7 +225,7 @@ def add_endpoints(engine: "Engine", pictures: Outbox, animations: Outbox, settin
                 style=style,
                 truncation=truncation,
             )
-            for _ in until_ready(engine, cancel):
+            for _ in turn(request, cancel, end):
                 yield None, {}
             picture = engine.mix(wish, cancel=cancel)
             yield pictures.picture(picture), record(picture)
@@ -251,8 +270,8 @@ def add_endpoints(engine: "Engine", pictures: Outbox, animations: Outbox, settin
             found = engine.search_reference(inputs.text(text), most)
             return [asdict(engine.reference.drawings[match.index]) | {"score": match.score} for match in found]
 
-    gr.api(generate, api_name="generate", concurrency_id="model", concurrency_limit=1)
-    gr.api(interpolate, api_name="interpolate", concurrency_id="model", concurrency_limit=1)
-    gr.api(mix, api_name="mix", concurrency_id="model", concurrency_limit=1)
+    gr.api(generate, api_name="generate", concurrency_limit=None)
+    gr.api(interpolate, api_name="interpolate", concurrency_limit=None)
+    gr.api(mix, api_name="mix", concurrency_limit=None)
     gr.api(judge, api_name="judge", concurrency_id="judge", concurrency_limit=2)
     gr.api(search, api_name="search", concurrency_id="judge", concurrency_limit=2)

@@ -98,8 +98,9 @@ class DeliverPath:
         request, _ = path_of(sent.get("link"))
         request = replace(with_seeds(request), frames=self._settings.frames)
         with closing(self._engine.interpolate(request, cancel=cancel)) as items:
+            metadata = self._engine.path_metadata(request)
             frames = [frame.image for frame in sorted(items, key=lambda frame: frame.index)]
-        name, metadata = path_name(request), self._engine.path_metadata(request)
+        name = path_name(request)
         shown = [frames[index] for index in timeline(len(frames), eased, pingpong)]
         outbox = self._outbox()
         if what == "webp":

@@ -1,20 +1,24 @@
 """What the page's scripts ask for by themselves, without the queue and its messages: a point of the pad, a picture from its recipe.
 
-Such a question takes the model for a tenth of a second, and waiting in the queue would cost as much again. The model's lock lets
-everybody else have a turn in between, and only a few questions are answered at once.
+Such a question takes the model for a tenth of a second, and waiting in the queue would cost as much again. It takes turns with
+what is drawn for the line (`dalle.turns`, `ui.line`), only a few are answered at once, and nobody has all of their places.
 """
 
 from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable
-from contextlib import closing
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
+
+from gradio.context import LocalContext
 
 from dalle.config import Cancelled
 from dalle.requests import GenerateRequest, Picture
 from ui.failures import message_for
+from ui.line import caller_of
 from ui.runs import Runs
 from ui.waiting import is_loading
 
@@ -22,7 +26,11 @@ if TYPE_CHECKING:
     from dalle.engine import Engine
 
 MAX_AT_ONCE = 4
-"""Visitors whose questions are answered or wait for the model at once; beyond that a page is told to ask again."""
+"""Questions that are answered or wait for the model at once; beyond that a page is told to ask again."""
+
+MAX_OF_VISITOR = 2
+MAX_OF_ADDRESS = 3
+"""How many may be one visitor's, and one network address's. A page names its visitor itself, and can't choose its address."""
 
 BUSY = "Many people are drawing just now."
 
@@ -34,6 +42,8 @@ class Direct:
         self._engine = engine
         self._runs = runs
         self._places = threading.BoundedSemaphore(MAX_AT_ONCE)
+        self._lock = threading.Lock()
+        self._held: Counter[tuple[str, str]] = Counter()
 
     def answer(
         self, kind: str, session: str, blank: dict[str, Any], work: Callable[[threading.Event], dict[str, Any]]
@@ -41,8 +51,14 @@ class Direct:
         """`blank` with what `work` finds; the same visitor's next question of this kind stops the work."""
         if is_loading(self._engine):
             return blank | {"state": "waiting", "message": self._engine.status.message}
-        if not self._places.acquire(blocking=False):
-            return blank | {"state": "waiting", "message": BUSY}
+        with self._place(session.rpartition(" ")[2]) as free:
+            if not free:
+                return blank | {"state": "waiting", "message": BUSY}
+            return self._answer(kind, session, blank, work)
+
+    def _answer(
+        self, kind: str, session: str, blank: dict[str, Any], work: Callable[[threading.Event], dict[str, Any]]
+    ) -> dict[str, Any]:
         run = self._runs.begin(session, kind)
         try:
             return blank | {"state": "done"} | work(run.cancel)
@@ -52,7 +68,25 @@ class Direct:
             return blank | {"state": "error", "message": message_for(error)}
         finally:
             self._runs.finish(run)
-            self._places.release()
+
+    @contextmanager
+    def _place(self, visitor: str) -> Iterator[bool]:
+        """One of the places, for as long as the block runs; False where there is none for this visitor or this address."""
+        shares = {("visitor", visitor): MAX_OF_VISITOR}
+        # The only way in which gradio tells who asks: a widget's functions are given nothing but the question.
+        if address := caller_of(LocalContext.request.get(None)).address:
+            shares["address", address] = MAX_OF_ADDRESS
+        with self._lock:
+            free = all(self._held[who] < most for who, most in shares.items()) and self._places.acquire(blocking=False)
+            if free:
+                self._held.update(shares.keys())
+        try:
+            yield free
+        finally:
+            if free:
+                with self._lock:
+                    self._held = self._held - Counter(shares.keys())
+                    self._places.release()
 
     def draw(self, request: GenerateRequest, cancel: threading.Event) -> Picture:
         """The one picture that a request asks for."""

@@ -35,7 +35,6 @@ from ui.outbox import Outbox
 from ui.runner import QUIET, Handlers, session_of, wire
 from ui.runs import Runs
 from ui.settings import PageSettings
-from ui.waiting import until_ready
 
 if TYPE_CHECKING:
     from dalle.engine import Engine
@@ -205,7 +204,7 @@ class Generate(Handlers):
             drawn_seed = wish.seed is None
             wish = inputs.with_seed(wish)
             total = places(wish.num_images)
-            for message in until_ready(self._engine, run.cancel):
+            for message in self.turn(run, request):
                 yield state("busy", message)
             note = links.other_model(asked.made, self._engine) if asked else ""
             # A seed that was given stays as it stands in its box: the visitor may be typing the next one.

@@ -18,6 +18,7 @@ from ui.direct import Direct
 from ui.generate import generate_tab
 from ui.interpolate import interpolate_tab
 from ui.learn import learn_tab
+from ui.line import Line
 from ui.mix import mix_tab
 from ui.runner import session_of
 from ui.runs import Runs
@@ -30,11 +31,17 @@ if TYPE_CHECKING:
 
 STATUS_SECONDS = 1.0
 
+OUTER_QUEUE = 256
+"""Requests that gradio holds before it refuses one by itself: enough for our line to answer all that come at once."""
+
+SPARE_THREADS = 24
+"""Beside one for each place in the line, since who waits there holds a thread: for everything that is quick."""
+
 
 def build_demo(engine: Engine, settings: PageSettings | None = None) -> gr.Blocks:
     """The playground around `engine`, which may still be loading. Nothing is loaded here; `serve` starts it."""
     settings = settings or PageSettings()
-    runs = Runs()
+    runs = Runs(Line(settings.at_once, settings.max_queue, settings.max_per_session, settings.max_per_address))
     direct = Direct(engine, runs)
     sweep_seconds = max(1, min(300, settings.keep_seconds))
     with gr.Blocks(
@@ -61,10 +68,11 @@ def build_demo(engine: Engine, settings: PageSettings | None = None) -> gr.Block
                 album_tab(engine, direct, generate)
             with gr.Tab("About", id="about"):
                 card = about_tab(settings)
-        add_endpoints(engine, generate.outbox, animations, settings)
+        add_endpoints(engine, runs.line, generate.outbox, animations, settings)
         watch_status(engine, demo, status, card, generate.steps, generate.best)
         demo.unload(forget(runs))
-    demo.queue(max_size=settings.max_queue, default_concurrency_limit=4)
+    demo.max_threads = settings.at_once + settings.max_queue + SPARE_THREADS
+    demo.queue(max_size=OUTER_QUEUE, default_concurrency_limit=4)
     return demo
 
 
@@ -81,6 +89,7 @@ def serve(demo: gr.Blocks, *, host: str | None = None, port: int | None = None, 
         footer_links=["api"],
         show_error=False,
         strict_cors=True,
+        max_threads=demo.max_threads,
         max_file_size="4mb",  # a picture that was saved here is smaller
         ssr_mode=False,
         pwa=False,

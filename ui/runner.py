@@ -9,13 +9,16 @@ import gradio as gr
 
 from dalle.config import Cancelled
 from ui.failures import message_for
+from ui.line import caller_of
 from ui.runs import Run, Runs
+from ui.waiting import until_ready
 
 if TYPE_CHECKING:
     from dalle.engine import Engine
     from ui.outbox import Outbox
 
-TURNED_AWAY = "Too many people are waiting for the model just now. Please try again in a minute."
+TURNED_AWAY = "Many people are drawing just now. Nothing is lost: please try again in a minute."
+BEFORE = "Stopped before drawing began"
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "preprocess": False}
 
 
@@ -24,7 +27,7 @@ def session_of(request: gr.Request) -> str:
 
 
 class Handlers:
-    """The handlers that such tabs share. A tab's widget shows a JSON state with ticket, number, state and message."""
+    """The handlers that such tabs share. A tab's widget shows a JSON state with ticket, number, state, message and waiting."""
 
     kind: str
     idle: dict[str, Any]
@@ -36,7 +39,8 @@ class Handlers:
 
     def blank(self, run: Run, state: str, message: str, **more: Any) -> dict[str, Any]:
         """The widget's JSON before anything is drawn."""
-        return {**self.idle, "ticket": run.ticket, "number": run.number, "state": state, "message": message, **more}
+        told = {"ticket": run.ticket, "number": run.number, "state": state, "message": message, "waiting": run.in_line}
+        return {**self.idle, **told, **more}
 
     def enter(self, request: gr.Request, wish: Any = None, **more: Any) -> tuple[str, dict[str, Any]]:
         """Takes a ticket, and clears the widget."""
@@ -46,9 +50,18 @@ class Handlers:
     def claim(self, ticket: str, request: gr.Request) -> Run | None:
         return self._runs.claim(session_of(request), self.kind, ticket)
 
-    def guarded(
-        self, run: Run, work: Iterator[Any], state: Callable[[str, str], Any], stopped: Callable[[], str]
-    ) -> Iterator[Any]:
+    def turn(self, run: Run, request: gr.Request) -> Iterator[str]:
+        """What to tell until the run may draw: its place in the line, and then how the model loads.
+
+        Raises:
+            BusyError: the line has no place for it.
+            Cancelled, NotReadyError: stopped meanwhile; the model could not be loaded.
+        """
+        run.place = self._runs.line.join(caller_of(request), run.cancel)
+        yield from run.place.wait()
+        yield from until_ready(self._engine, run.cancel)
+
+    def guarded(self, run: Run, work: Iterator[Any], state: Callable[[str, str], Any], stopped: Callable[[], str]) -> Iterator[Any]:
         """`work`, with every ending turned into a state: of a run that a later press replaced nothing more is heard."""
         try:
             for update in work:
@@ -57,7 +70,7 @@ class Handlers:
                 yield update
         except Cancelled:
             if not run.superseded:
-                yield state("stopped", stopped())
+                yield state("stopped", BEFORE if run.in_line else stopped())
         except Exception as error:
             yield state("error", message_for(error))
         finally:
@@ -66,7 +79,7 @@ class Handlers:
     def stop(self, request: gr.Request) -> Any:
         """Stops at the next step. A run that still waits for its turn has nobody else to say so."""
         run = self._runs.cancel(session_of(request), self.kind)
-        return self.blank(run, "stopped", "Stopped before drawing began") if run and run.state == "waiting" else gr.skip()
+        return self.blank(run, "stopped", BEFORE) if run and run.state == "waiting" else gr.skip()
 
     def settle(self, ticket: str, request: gr.Request) -> Any:
         """After a run that failed before its handler could say why: the queue has turned it away."""
@@ -77,7 +90,9 @@ class Handlers:
 def wire(
     begun: Any, handlers: Handlers, work: Callable[..., Any], ticket: gr.Textbox, values: dict[str, Any], outputs: list[Any]
 ) -> None:
-    """After `begun` has taken a ticket: `work` in the model's queue, and what to say where the queue is full.
+    """After `begun` has taken a ticket: `work` in gradio's queue, and what to say where that is full.
+
+    It waits for the model in our own line, from inside: gradio's knows no order but that of arrival, and no one's share.
 
     `outputs` begins with the widget that shows the run.
     """
@@ -85,10 +100,7 @@ def wire(
         work,
         inputs_kwargs={"ticket": ticket, **values},
         outputs=outputs,
-        concurrency_id="model",
-        concurrency_limit=1,
+        concurrency_limit=None,
         trigger_mode="multiple",
         **QUIET,
-    ).failure(
-        handlers.settle, inputs_kwargs={"ticket": ticket}, outputs=outputs[0], queue=False, trigger_mode="multiple", **QUIET
-    )
+    ).failure(handlers.settle, inputs_kwargs={"ticket": ticket}, outputs=outputs[0], queue=False, trigger_mode="multiple", **QUIET)

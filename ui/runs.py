@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Literal
 
+from ui.line import Line, Place
+
 MAX_SESSIONS = 10_000
 """Sessions remembered; beyond it the oldest are stopped and forgotten."""
 
@@ -26,7 +28,7 @@ class Run:
     """One press of a button. `cancel` is handed to the engine, which looks at it before every step.
 
     Later runs have higher numbers, so that the page can tell a message of an earlier one that comes late. `wish` is what to draw
-    where that is not what stands in the page's boxes.
+    where that is not what stands in the page's boxes, `place` where it stands in the line, once it does.
     """
 
     kind: str
@@ -36,12 +38,19 @@ class Run:
     state: Literal["waiting", "running", "done"] = "waiting"
     superseded: bool = False
     wish: Any = None
+    place: Place | None = None
+
+    @property
+    def in_line(self) -> bool:
+        """Whether it stands in the line and doesn't draw yet."""
+        return self.place is not None and not self.place.at_work
 
 
 class Runs:
-    """The runs of all sessions. Thread-safe: handlers run in a pool of threads."""
+    """The runs of all sessions, and the line in which they wait. Thread-safe: handlers run in a pool of threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, line: Line | None = None) -> None:
+        self.line = line or Line()
         self._lock = threading.Lock()
         self._sessions: OrderedDict[str, dict[str, Run]] = OrderedDict()
 
@@ -71,9 +80,11 @@ class Runs:
             return run
 
     def finish(self, run: Run) -> None:
-        """Marks a run as over and tells the engine to stop, should it still be at work."""
+        """Marks a run as over, tells the engine to stop, should it still be at work, and gives its place to the next."""
         run.state = "done"
         run.cancel.set()
+        if run.place is not None:
+            run.place.leave()
 
     def cancel(self, session: str, kind: str) -> Run | None:
         """Stops the session's run of this kind; returns it, or None where there is nothing to stop."""

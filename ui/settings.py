@@ -11,8 +11,9 @@ from dalle.requests import DEFAULT_FRAMES
 class PageSettings:
     """Everything about the page that is not the model.
 
-    `frames` is the length of an interpolation (2..65), `keep_seconds` the age at which drawn files are deleted,
-    `max_queue` how many requests may wait for the model before the next one is turned away.
+    `frames` is the length of an interpolation (2..65), `keep_seconds` the age at which drawn files are deleted. `at_once` requests
+    may draw at the same time and `max_queue` may wait before the next one is turned away; one session may have `max_per_session`
+    of them, one network address `max_per_address` (a school's or a proxy's may be many people's).
     """
 
     title: str = "Open DALL·E"
@@ -34,4 +35,7 @@ class PageSettings:
     frames: int = DEFAULT_FRAMES
     frames_per_second: int = 16
     keep_seconds: int = 3600
+    at_once: int = 2
     max_queue: int = 32
+    max_per_session: int = 4
+    max_per_address: int = 24

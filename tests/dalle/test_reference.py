@@ -125,15 +125,18 @@ def test_a_checkpoint_keeps_its_parts_and_refuses_another_rankers(tiny_checkpoin
         DallePipeline.from_pretrained(folder)
 
 
-def test_the_reference_set_is_searched_by_name_and_by_looks(tiny_checkpoint, monkeypatch):
+def test_the_reference_set_is_searched_by_name_and_by_looks(tiny_checkpoint, tmp_path):
     engine = Engine(str(tiny_checkpoint), "cpu")
     engine.load()
     assert engine.search_reference("a cat") == []  # it has none
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(tiny_checkpoint, folder)
     pipeline = engine.wait()
     looks = pipeline.ranker.texts(pipeline.encode_prompt("a dog"))[0].detach().numpy()
     drawings = [Reference(label, "flat", "a set", "MIT") for label in ("a red apple", "a cat", "unheard of", "never said")]
     vectors = np.stack([-looks, np.roll(looks, 3), looks, -looks])
-    monkeypatch.setattr(pipeline, "reference", ReferenceSet.build(drawings, Packed.of(tiles(4)), vectors, ""))
+    ReferenceSet.build(drawings, Packed.of(tiles(4)), vectors, sha256(folder / "ranker" / WEIGHTS)).save(folder / "reference")
+    engine.switch(str(folder))
     by_name = engine.search_reference("a cat")
     assert by_name[0].index == 1 and {match.index for match in by_name} == set(range(4))
     assert all(0 <= match.score <= 1 for match in by_name)

@@ -20,6 +20,7 @@ from dalle.config import (
     MAX_STEPS,
     STYLES,
     Cancelled,
+    ModelChangedError,
     NotReadyError,
     PromptError,
     RefusedError,
@@ -73,7 +74,12 @@ class FakeEngine:
         return self._status
 
     def become(self, state: str, message: str = "") -> None:
-        self._status = EngineStatus(state, message, "cpu", "tests/fake")  # type: ignore[arg-type]
+        self._status = EngineStatus(state, message, "cpu", self.model)  # type: ignore[arg-type]
+
+    def switch(self, model: str) -> None:
+        """What is at work then ends at its next step."""
+        self.model, self.revision = model, f"fa4e of {model}"
+        self.become("ready")
 
     def card(self) -> str | None:
         return CARD
@@ -116,7 +122,7 @@ class FakeEngine:
             "guidance_scale": guidance,
             "style": request.style,
             "truncation": request.truncation,
-            "model": "tests/fake",
+            "model": self.model,
             "revision": self.revision,
         }
         if request.negative_prompt:
@@ -131,10 +137,10 @@ class FakeEngine:
         self, request: GenerateRequest, seed: int, steps: int, settings: dict, cancel: threading.Event | None
     ) -> Iterator[StepProgress | Picture]:
         """Candidates eight at a time; the later a candidate, the better it is."""
-        with self._at_work():
+        with self._at_work() as model:
             for first in range(0, request.candidates, BATCH):
                 for step in range(1, steps + 1):
-                    self._step(cancel, first * steps + step)
+                    self._step(cancel, first * steps + step, model)
                     yield StepProgress(first, step, steps, request.candidates, min(BATCH, request.candidates - first))
             for place in range(request.num_images):
                 index = request.candidates - 1 - place
@@ -159,7 +165,7 @@ class FakeEngine:
         }
         for seed in settings["seeds"]:
             self._within("seed", seed, 0, MAX_SEED)
-        self._step(cancel, 1)
+        self._step(cancel, 1, self.model)
         colour = tuple(round(255 * share) for share in (*settings["weights"], 0, 0))[:3]
         return Picture(disc(colour), 0, " | ".join(request.prompts), settings["seeds"][0], self.delay, 0.5, settings)
 
@@ -198,10 +204,10 @@ class FakeEngine:
     def _generate(
         self, request: GenerateRequest, seed: int, steps: int, settings: dict, cancel: threading.Event | None
     ) -> Iterator[StepProgress | Picture]:
-        with self._at_work():
+        with self._at_work() as model:
             for index in range(request.num_images):
                 for step in range(1, steps + 1):
-                    self._step(cancel, index * steps + step)
+                    self._step(cancel, index * steps + step, model)
                     yield StepProgress(index, step, steps, preview=lambda: disc((128, 128, 128)))
                 own = (seed + index) % 2**32
                 picture = disc((own * 47 % 256, own * 91 % 256, own * 13 % 256))
@@ -217,12 +223,12 @@ class FakeEngine:
         return self._interpolate(request, cancel)
 
     def path_metadata(self, request: InterpolateRequest) -> dict[str, str]:
-        return path_metadata(request, {"model": "tests/fake", "style": request.style, "frames": request.frames})
+        return path_metadata(request, {"model": self.model, "style": request.style, "frames": request.frames})
 
     def _interpolate(self, request: InterpolateRequest, cancel: threading.Event | None) -> Iterator[Frame]:
-        with self._at_work():
+        with self._at_work() as model:
             for order, index in enumerate(coarse_to_fine(request.frames)):
-                self._step(cancel, order)
+                self._step(cancel, order, model)
                 position = index / (request.frames - 1)
                 colour = (round(255 * position), 0, round(255 * (1 - position)))
                 yield Frame(order, index, position, disc(colour), request.frames)
@@ -244,10 +250,12 @@ class FakeEngine:
         if not low <= value <= high:
             raise SettingError(f"The {name} must be {low} to {high}, not {value:g}.")
 
-    def _step(self, cancel: threading.Event | None, number: int) -> None:
+    def _step(self, cancel: threading.Event | None, number: int, model: str) -> None:
         while True:
             if cancel is not None and cancel.is_set():
                 raise Cancelled("Stopped.")
+            if model != self.model:
+                raise ModelChangedError("The model was changed while this was drawn: draw it again.")
             if self.pause_at is None or number <= self.pause_at:
                 break
             time.sleep(0.01)
@@ -255,12 +263,13 @@ class FakeEngine:
         self.steps_done += 1
 
     @contextmanager
-    def _at_work(self) -> Iterator[None]:
+    def _at_work(self) -> Iterator[str]:
+        """Gives the model that is asked."""
         with self._lock:
             self.active += 1
             self.most_active = max(self.most_active, self.active)
         try:
-            yield
+            yield self.model
         finally:
             with self._lock:
                 self.active -= 1

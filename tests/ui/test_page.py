@@ -334,14 +334,17 @@ def test_a_model_that_fails_is_told(cache_folder, visit):
 def test_visitors_are_apart_and_the_line_is_bounded(cache_folder, visit):
     engine = FakeEngine()
     engine.pause_at = 15
-    with served(engine, max_queue=1) as site:
+    with served(engine, at_once=1, max_queue=1) as site:
         first, second, third = (visit(site.url) for _ in range(3))
         draw(first, "a cat", num_images=9, steps=12)
         expect(pictures(first)).to_have_count(1)
         draw(second, "a dog", num_images=1, steps=8)
-        expect(mat(second, "busy")).to_contain_text("Waiting for a turn")
+        expect(mat(second, "busy")).to_contain_text("Waiting for a turn: you are next")
+        third.get_by_label("Seed", exact=True).fill("7")
         draw(third, "a red apple", num_images=1, steps=8)
-        expect(third.locator("#wall").get_by_role("alert")).to_contain_text("Too many people")
+        expect(third.locator("#wall").get_by_role("alert")).to_contain_text("Many people are drawing just now, and the line is")
+        expect(prompt_box(third)).to_have_value("a red apple")
+        expect(third.get_by_label("Seed", exact=True)).to_have_value("7")
         # Somebody else's Stop changes nothing for the first.
         third.get_by_role("button", name="Stop").click()
         expect(mat(first, "busy")).to_be_visible()
@@ -350,21 +353,6 @@ def test_visitors_are_apart_and_the_line_is_bounded(cache_folder, visit):
         expect(second.get_by_role("img", name="a dog")).to_have_count(1)
         expect(first.get_by_role("img", name="a dog")).to_have_count(0)
         assert engine.most_active == 1
-
-
-def test_a_waiting_visitor_can_leave_the_line(site, visit):
-    site.engine.pause_at = 15
-    first, second = visit(site.url), visit(site.url)
-    draw(first, "a cat", num_images=9, steps=12)
-    expect(pictures(first)).to_have_count(1)
-    draw(second, "a dog", num_images=1, steps=8)
-    expect(mat(second, "busy")).to_be_visible()
-    second.get_by_role("button", name="Stop").click()
-    expect(mat(second, "stopped")).to_contain_text("Stopped before")
-    first.get_by_role("button", name="Stop").click()
-    expect(mat(first, "stopped")).to_be_visible()
-    settled(site.engine)
-    expect(pictures(second)).to_have_count(0)
 
 
 # Interpolate

@@ -1,8 +1,8 @@
-// A path between two prompts. Value: {ticket, number, state, message, total, prompts: [a, b], frames: {index: data URI},
+// A path between two prompts. Value: {ticket, number, state, message, waiting, total, prompts: [a, b], frames: {index: data URI},
 // exports: {loop: file, pingpong: file}, fps, link, code, note, at}; `at`, 0 to 1, is where the slider stands at first. Its "input" asks
 // for what a link says: {link}. server.deliver_files answers {visitor, what: "webp", "mp4" or "zip", link, speed, eased, pingpong} with
 // {state, message, address, name}. All frames are kept here, decoded, so that a drag never asks the server.
-const { make, address, after, box, groundSwitch, copy, linkTo, takeLink, dropdown, item, saver } = window.playground;
+const { make, address, after, box, groundSwitch, copy, linkTo, takeLink, dropdown, item, saver, lineVoice } = window.playground;
 
 const SIDE = 256;
 const STILL = 600; // milliseconds without a key before the path is prepared by itself
@@ -52,6 +52,7 @@ root.append(
 );
 element.replaceChildren(root);
 
+const sayPlace = lineVoice(spoken);
 let ticket = null;
 let number = 0;
 let total = 0;
@@ -243,6 +244,7 @@ const show = () => {
   complain(failed ? message : "");
   status.textContent = failed ? "" : message;
   if (!failed && state !== "busy") spoken.textContent = message;
+  sayPlace(state === "busy" && value.waiting, message);
   hint.hidden = given.length > 0;
   share.disabled = !value.link;
   files.hidden = !value.link;

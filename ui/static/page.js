@@ -288,8 +288,21 @@ window.playground = (() => {
     return button;
   };
 
+  // Where one stands in the line, for a screen reader: at once, then at most every quarter of a minute.
+  const LINE = 15000;
+  const lineVoice = (spoken) => {
+    let said = -Infinity;
+    return (waiting, message) => {
+      if (!waiting) said = -Infinity;
+      else if (performance.now() - said >= LINE && spoken.textContent !== message) {
+        said = performance.now();
+        spoken.textContent = message;
+      }
+    };
+  };
+
   return {
-    box, fill, check, make, address, after, groundSwitch, visitor, takeLink, linkTo, copy, saveFiles, saver, dropdown, item, menu, album, starButton, openTab,
-    look, toLook,
+    box, fill, check, make, address, after, groundSwitch, visitor, takeLink, linkTo, copy, saveFiles, saver, dropdown, item, menu, album, starButton, lineVoice,
+    openTab, look, toLook,
   };
 })();

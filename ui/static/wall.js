@@ -1,8 +1,8 @@
-// The pictures of one run. Value: {ticket, number, state, message, note, total, prompt, pictures: [{index, seed, name, file, score,
+// The pictures of one run. Value: {ticket, number, state, message, waiting, note, total, prompt, pictures: [{index, seed, name, file, score,
 // recipe, link, code}], progress: {index, step, steps, preview}}; state is idle, busy, done, stopped or error. Its "select" asks for
 // pictures like one of these: {way: "vary" or "more", recipe}; its "input" for what a link says: {link}. server.deliver_files answers
 // {visitor, what: "png", "svg" or "kit", recipes, size} with {state, message, address, name}.
-const { box, make, address, fill, check, groundSwitch, menu, album, starButton, saveFiles, takeLink } = window.playground;
+const { box, make, address, fill, check, groundSwitch, menu, album, starButton, saveFiles, takeLink, lineVoice } = window.playground;
 
 const status = make("p.wall-status");
 const spoken = make("p.unseen", { role: "status", "aria-live": "polite" });
@@ -16,6 +16,7 @@ const tools = make("div.wall-tools", { hidden: true }, kit);
 root.append(make("div.wall-bar", {}, status, groundSwitch(root)), bar, alarm, note, tiles, tools, spoken);
 element.replaceChildren(root);
 
+const sayPlace = lineVoice(spoken);
 let ticket = null;
 let number = 0;
 let filled = 0;
@@ -107,6 +108,7 @@ const show = () => {
   status.textContent = failed ? "" : message;
   // Spoken once a picture and at the end; every step would be noise.
   if (!failed && (state !== "busy" || pictures.length !== filled)) spoken.textContent = message;
+  sayPlace(state === "busy" && value.waiting, message);
   filled = pictures.length;
 };
 
