@@ -1,16 +1,22 @@
-"""Files of what was drawn before: other sizes, vectors, a kit of many, a path as video. Made anew, from recipes and links."""
+"""Files of what was drawn before: other sizes, vectors, what many become, a path as video. Made anew, from recipes and links.
+
+Many pictures take a while. Such a file is made in slices: the browser asks for the next one, with the token of the last, and so a
+page that is closed ends the work, and everybody else has the model and the place in line in between.
+"""
 
 from __future__ import annotations
 
+import secrets
 import threading
-from collections.abc import Callable
-from contextlib import closing
-from dataclasses import replace
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from dalle.config import MAX_IMAGES, SettingError
+from dalle.config import MAX_MADE_OF, Cancelled, DalleError, SettingError
 from dalle.images import MAX_FPS, png_bytes, slug
-from dalle.requests import InterpolateRequest, picture_metadata, with_seeds
+from dalle.requests import GenerateRequest, InterpolateRequest, MixRequest, picture_metadata, with_seeds
 from ui import inputs
 from ui.direct import Direct, visitor_name
 from ui.links import path_of
@@ -19,10 +25,33 @@ from ui.settings import PageSettings
 
 if TYPE_CHECKING:
     from dalle.engine import Engine
+    from dalle.makers import Maker
 
-KINDS = ("png", "svg", "kit")
+SLICE_SECONDS = 1.0
+"""How long a browser waits for news of a file that is being made; at least one picture is drawn in it."""
+
+MAX_HALF_MADE = 4
+"""Files that are being made at once; the next visitor is asked to wait."""
+
+FORGOTTEN_SECONDS = 60.0
+"""A file that nobody has asked for so long is given up."""
+
+LOST = "This file was given up, since nobody asked for it in a while: save it again."
+
 BLANK = {"state": "error", "message": "", "address": "", "name": ""}
 """An answer before anything was made."""
+
+
+@dataclass
+class HalfMade:
+    """A file of many pictures on its way: what has still to be drawn for it, and who makes it."""
+
+    maker: Maker
+    name: str
+    wishes: list[GenerateRequest | MixRequest]
+    done: int = 0
+    touched: float = field(default_factory=time.monotonic)
+    turn: threading.Lock = field(default_factory=threading.Lock)
 
 
 class Deliver:
@@ -30,41 +59,136 @@ class Deliver:
 
     kind = "deliver"
 
-    def __init__(self, engine: Engine, direct: Direct, outbox: Callable[[], Outbox]) -> None:
+    def __init__(self, engine: Engine, direct: Direct, outbox: Callable[[], Outbox], slice_seconds: float | None = None) -> None:
         self._engine = engine
         self._direct = direct
         self._outbox = outbox
+        self._slice_seconds = SLICE_SECONDS if slice_seconds is None else slice_seconds
+        self._half_made: dict[str, HalfMade] = {}
+        self._list = threading.Lock()
 
     def files(self, question: object) -> dict[str, Any]:
-        """{state, message, address, name} for a question {visitor, what, recipes, size}. Never raises."""
+        """{state, message, address, name} for a question {visitor, what, recipes, size}. Never raises.
+
+        What is made of many pictures may come in slices: the state is then "working", with {token, done, total}, and the next
+        question is {visitor, token}, or {visitor, token, stop: true} to give it up. A file that is done may have a `note`.
+        """
         sent = question if isinstance(question, dict) else {}
-        return self._direct.answer(self.kind, visitor_name(sent, self.kind), BLANK, lambda cancel: self._make(sent, cancel))
+        if sent.get("stop"):
+            self._forget(sent.get("token"))
+            return BLANK | {"state": "stopped"}
+        # One picture is saved while a file of many is on its way: neither stops the other.
+        kind = self.kind if sent.get("what") in ("png", "svg") else f"{self.kind} many"
+        return self._direct.answer(kind, visitor_name(sent, kind), BLANK, lambda cancel: self._make(sent, cancel))
 
     def _make(self, sent: dict[str, Any], cancel: threading.Event) -> dict[str, Any]:
-        from dalle.export import SIZES, kit, resized, svg
+        from dalle.makers import MAKERS
 
-        what, given = sent.get("what"), sent.get("recipes")
-        if what not in KINDS:
-            raise SettingError(f"Choose what to save: {', '.join(KINDS)}.")
-        most = MAX_IMAGES if what == "kit" else 1
+        if "token" in sent:
+            return self._go_on(sent["token"], cancel)
+        what = sent.get("what")
+        if not isinstance(what, str) or what not in ("png", "svg", *MAKERS):
+            raise SettingError(f"Choose what to save: {', '.join(('png', 'svg', *MAKERS))}.")
+        most = MAX_MADE_OF if what in MAKERS else 1
+        given = sent.get("recipes")
         if not isinstance(given, list) or not 1 <= len(given) <= most:
             raise SettingError(f"Choose 1 to {most} pictures to save.")
+        size = self._size(sent)
+        if what in MAKERS:
+            return self._go_on(self._begin(what, given, size), cancel)
+        return self._one(what, inputs.any_recipe(given[0]), size, cancel)
+
+    def _size(self, sent: dict[str, Any]) -> int | None:
+        from dalle.export import SIZES
+
         size = inputs.whole_number(sent.get("size"), "size")
         if size is not None and size not in SIZES:
             raise SettingError(f"Choose a size of {', '.join(map(str, SIZES))} pixels.")
-        pictures = [self._direct.draw(request, cancel) for request in [inputs.recipe(recipe) for recipe in given]]
-        first = pictures[0]
-        size = size or first.image.width
-        name = f"{slug(first.prompt)}-{first.seed}"
-        metadata = picture_metadata(first)
+        return size
+
+    def _one(self, what: str, wish: GenerateRequest | MixRequest, size: int | None, cancel: threading.Event) -> dict[str, Any]:
+        from dalle.export import resized, svg
+
+        picture = self._direct.draw(wish, cancel)
+        size = size or picture.image.width
+        name, metadata = f"{slug(picture.prompt)}-{picture.seed}", picture_metadata(picture)
         if what == "png":
-            data, name = png_bytes(resized(first.image, size), metadata), f"{name}-{size}.png"
-        elif what == "svg":
-            data, name = svg(first.image, first.prompt, metadata).encode(), f"{name}.svg"
-        else:
-            data, name = kit(pictures, self._engine.card() or "", size), f"{slug(first.prompt)}-kit.zip"
-        file = self._outbox().file(data, name)
-        return {"address": address(file["path"]), "name": name}
+            return self._placed(png_bytes(resized(picture.image, size), metadata), f"{name}-{size}.png")
+        return self._placed(svg(picture.image, picture.prompt, metadata).encode(), f"{name}.svg")
+
+    def _placed(self, data: bytes, name: str) -> dict[str, Any]:
+        return {"address": address(self._outbox().file(data, name)["path"]), "name": name}
+
+    def _begin(self, what: str, recipes: list[Any], size: int | None) -> str:
+        """A token for a file that is to be made, once its recipes have been read."""
+        from dalle.makers import MAKERS
+
+        wishes = [self._read(recipe, place, len(recipes)) for place, recipe in enumerate(recipes, 1)]
+        first = wishes[0].prompt if isinstance(wishes[0], GenerateRequest) else wishes[0].prompts[0]
+        card = self._engine.card() or ""
+        maker = MAKERS[what](card, size) if what == "kit" and size else MAKERS[what](card)
+        token = secrets.token_hex(16)
+        with self._list:
+            for old, made in list(self._half_made.items()):
+                if time.monotonic() - made.touched > FORGOTTEN_SECONDS:
+                    del self._half_made[old]
+            if len(self._half_made) >= MAX_HALF_MADE:
+                raise Cancelled("Many files are being made just now.")
+            self._half_made[token] = HalfMade(maker, f"{slug(first)}-{what}.{maker.ending}", wishes)
+        return token
+
+    def _read(self, recipe: object, place: int, total: int) -> GenerateRequest | MixRequest:
+        with told_of(place, total):
+            return inputs.any_recipe(recipe)
+
+    def _forget(self, token: object) -> None:
+        with self._list:
+            self._half_made.pop(token if isinstance(token, str) else "", None)
+
+    def _go_on(self, token: object, cancel: threading.Event) -> dict[str, Any]:
+        """Draws for a slice's time; the file, once the last picture is in it."""
+        with self._list:
+            made = self._half_made.get(token) if isinstance(token, str) else None
+        if made is None:
+            raise SettingError(LOST)
+        began, total = time.monotonic(), len(made.wishes)
+
+        def news(state: str) -> dict[str, Any]:
+            message = f"{made.done} of {total} pictures"
+            return {"state": state, "message": message, "token": token, "done": made.done, "total": total}
+
+        with made.turn:
+            if self._half_made.get(token) is not made:  # a question was asked twice, and the other one has made it
+                raise SettingError(LOST)
+            try:
+                while made.done < total:
+                    with told_of(made.done + 1, total):
+                        made.maker.add(self._direct.draw(made.wishes[made.done], cancel))
+                    made.done += 1
+                    made.touched = time.monotonic()
+                    if made.done < total and made.touched - began >= self._slice_seconds:
+                        return news("working")
+                file = self._placed(made.maker.finish(), made.name)
+            except Cancelled:
+                return news("waiting")
+            except Exception:
+                self._forget(token)
+                raise
+            self._forget(token)
+            return file | {"note": made.maker.note}
+
+
+@contextmanager
+def told_of(place: int, total: int) -> Iterator[None]:
+    """Says which of many pictures an error is about."""
+    try:
+        yield
+    except Cancelled:
+        raise
+    except DalleError as error:
+        if total == 1:
+            raise
+        raise SettingError(f"Picture {place} of {total}: {error}") from error
 
 
 class DeliverPath:

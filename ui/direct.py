@@ -13,7 +13,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from dalle.config import Cancelled
-from dalle.requests import GenerateRequest, Picture
+from dalle.requests import GenerateRequest, MixRequest, Picture
 from ui.failures import message_for
 from ui.runs import Runs
 from ui.waiting import is_loading
@@ -54,8 +54,10 @@ class Direct:
             self._runs.finish(run)
             self._places.release()
 
-    def draw(self, request: GenerateRequest, cancel: threading.Event) -> Picture:
+    def draw(self, request: GenerateRequest | MixRequest, cancel: threading.Event) -> Picture:
         """The one picture that a request asks for."""
+        if isinstance(request, MixRequest):
+            return self._engine.mix(request, cancel=cancel)
         with closing(self._engine.generate(request, cancel=cancel)) as items:
             return next(item for item in items if isinstance(item, Picture))
 
