@@ -40,7 +40,7 @@ USES: dict[str, Use] = {
         ),
         Use(
             "advert", "Advert", "glossy", 4, "", "white", "Save all as adverts",
-            "1024 by 1024 pixels on a clean ground, the upper 320 free for a headline",
+            "visuals of 1024 by 1024 pixels on a clean ground, the upper 320 free for a headline",
         ),
         Use(
             "sprites", "Sprite sheet", "modern", 8, "", "checker", "Save all as a sprite sheet",
@@ -52,7 +52,7 @@ USES: dict[str, Use] = {
         ),
         Use(
             "icons", "Icon set", "modern", 6, "", "white", "Save all as icons",
-            "PNG of 64 to 512 pixels, SVG, and a favicon of the first",
+            "each as SVG and as PNG of 64 to 512 pixels, and a favicon of the first",
         ),
     )
 }  # fmt: skip

@@ -359,10 +359,10 @@ def generate_tab(engine: Engine, runs: Runs, direct: Direct, settings: PageSetti
             with gr.Row(elem_classes="act"):
                 draw = gr.Button("Draw", variant="primary", elem_id="draw")
                 stop = gr.Button("Stop", variant="stop", elem_id="stop")
+            use = components.uses(uses.NONE, "uses", field="prompt", drawn=uses.drawn)
             opinion = components.verdict(verdict.EMPTY, "verdict", field="prompt")
             ready = [[text, {"prompt": text}] for text in settings.examples]
             examples = components.chips(ready, "examples", title="Examples", surprise="Surprise me")
-            use = components.uses(uses.NONE, "uses", field="prompt", drawn=uses.drawn)
         with gr.Column(elem_classes="show"):
             # The script's questions come only when the page is there, and the handlers by then as well.
             deliver = Deliver(engine, direct, lambda: outbox)

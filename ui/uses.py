@@ -27,7 +27,7 @@ def choose(event: gr.EventData) -> tuple[Any, Any, Any]:
 
 
 def drawn(question: object) -> dict[str, Any]:
-    """{drawn, note} for {prompt, use}: the words that the model gets, and what to mind about them. Never raises."""
+    """{drawn, note} for {prompt, use}: the words that the model gets, where they are others, and what to mind. Never raises."""
     sent = question if isinstance(question, dict) else {}
     try:
         prompt, use = inputs.text(sent.get("prompt")), inputs.use_of(sent.get("use"))
@@ -35,6 +35,8 @@ def drawn(question: object) -> dict[str, Any]:
         return {"drawn": "", "note": str(error)}
     if use is None or not prompt.strip():
         return {"drawn": "", "note": ""}
-    words = opaque_words(prompt)
-    note = f"“{words}” is drawn along: the pictures are not transparent." if words and not use.words else ""
-    return {"drawn": drawn_as(prompt, use), "note": note}
+    words, note = opaque_words(prompt), ""
+    if words:
+        note = f"“{words}” stays the background." if use.words else f"“{words}” is drawn along: not transparent."
+    text = drawn_as(prompt, use)
+    return {"drawn": text if text != prompt else "", "note": note}

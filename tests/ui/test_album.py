@@ -51,6 +51,14 @@ def deliver(engine: FakeEngine) -> Deliver:
     return Deliver(engine, Direct(engine, Runs()), lambda: Outbox(gr.HTML()))
 
 
+def answered(maker: Deliver, sent: Any) -> dict[str, Any]:
+    """The last answer, as a page asks for it, however many slices that takes."""
+    answer = maker.files(sent)
+    while answer["state"] == "working":
+        answer = maker.files({"token": answer["token"]})
+    return answer
+
+
 def file_of(answer: dict[str, Any]) -> bytes:
     assert answer["state"] == "done", answer
     path = answer["address"].removeprefix("gradio_api/file=")
@@ -72,7 +80,7 @@ def test_a_file_in_another_size_and_as_vectors(tmp_path):
 
 def test_a_kit_holds_all_pictures_and_the_card():
     engine = FakeEngine()
-    answer = deliver(engine).files({"what": "kit", "recipes": recipes(engine, 3), "visitor": "v"})
+    answer = answered(deliver(engine), {"what": "kit", "recipes": recipes(engine, 3), "visitor": "v"})
     with zipfile.ZipFile(io.BytesIO(file_of(answer))) as archive:
         assert sum(name.endswith(".png") for name in archive.namelist()) == 4
         assert "Drawn by a test" in archive.read("MODEL-CARD.md").decode()
@@ -106,7 +114,7 @@ RECIPE = recipes(FakeEngine(), 1)[0]
     ],
 )
 def test_what_can_t_be_saved_gets_a_sentence(sent, message):
-    answer = deliver(FakeEngine()).files(sent)
+    answer = answered(deliver(FakeEngine()), sent)
     assert answer["state"] == "error" and message in answer["message"] and not answer["address"]
 
 
@@ -276,7 +284,7 @@ def test_a_mixture_is_kept_drawn_again_and_saved(tmp_path):
         assert image.tobytes() == kept.image.tobytes()
     assert {key: text for key, text in read_png_metadata(path).items() if key != "xmp"} == recipe
     assert file_of(deliver(engine).files({"what": "svg", "recipes": [recipe]})).startswith(b"<svg")
-    answer = deliver(engine).files({"what": "kit", "recipes": [recipe, RECIPE]})
+    answer = answered(deliver(engine), {"what": "kit", "recipes": [recipe, RECIPE]})
     with zipfile.ZipFile(io.BytesIO(file_of(answer))) as archive:
         assert [entry["prompt"] for entry in json.loads(archive.read("recipes.json"))] == [recipe["prompt"], "a red apple"]
 
@@ -307,10 +315,7 @@ def test_a_file_of_many_pictures_comes_in_slices():
 def test_a_kit_may_have_sixty_four():
     engine = FakeEngine()
     found = [recipe for _ in range(4) for recipe in recipes(engine, 16)]
-    maker = deliver(engine)
-    answer = maker.files({"what": "sprites", "recipes": found})
-    while answer["state"] == "working":
-        answer = maker.files({"token": answer["token"]})
+    answer = answered(deliver(engine), {"what": "sprites", "recipes": found})
     with zipfile.ZipFile(io.BytesIO(file_of(answer))) as archive:
         assert len(json.loads(archive.read("sprites.json"))["frames"]) == 64
 

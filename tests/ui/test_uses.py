@@ -16,7 +16,7 @@ from dalle.config import MAX_PROMPT_CHARACTERS
 from dalle.uses import USES
 from tests.ui.conftest import PATIENCE
 from tests.ui.fake_engine import FakeEngine
-from tests.ui.test_album import deliver, file_of, recipes
+from tests.ui.test_album import answered, deliver, file_of, recipes
 from tests.ui.test_handlers import generate
 from tests.ui.test_page import draw, mat, pictures, prompt_box, save
 from ui import uses, verdict
@@ -48,7 +48,8 @@ def test_no_question_is_no_use(sent):
 def test_what_is_drawn_is_told():
     assert uses.drawn({"prompt": "a cat", "use": "storybook"}) == {"drawn": "a cat on a green meadow", "note": ""}
     told = uses.drawn({"prompt": "a cat at night", "use": "sprites"})
-    assert told["drawn"] == "a cat at night" and "“at night”" in told["note"]
+    assert told["drawn"] == "" and told["note"] == "“at night” is drawn along: not transparent."
+    assert uses.drawn({"prompt": "a cat at night", "use": "storybook"}) == {"drawn": "", "note": "“at night” stays the background."}
     assert uses.drawn({"prompt": "a cat", "use": ""}) == {"drawn": "", "note": ""}
     assert "There is no such use" in uses.drawn({"prompt": "a cat", "use": "wallpaper"})["note"]
     assert "must be text" in uses.drawn({"prompt": 7, "use": "icons"})["note"]
@@ -93,7 +94,7 @@ def test_bad_input_gets_a_sentence(changes, message):
 def test_every_use_ends_in_a_file(use):
     ending = "pdf" if use in ("storybook", "cards") else "zip"
     engine = FakeEngine()
-    answer = deliver(engine).files({"what": use, "recipes": recipes(engine, 2)})
+    answer = answered(deliver(engine), {"what": use, "recipes": recipes(engine, 2)})
     data = file_of(answer)
     assert answer["name"] == f"a-red-apple-{use}.{ending}" and answer["note"] == ""
     assert data.startswith(b"%PDF" if ending == "pdf" else b"PK")
@@ -138,7 +139,8 @@ def test_a_storybook_from_one_press_to_its_file(site, visit, tmp_path):
 
     # What is typed next is drawn for the same use, and its own background stays.
     prompt_box(page).fill("a cat at night")
-    expect(page.locator("#uses .use-drawn")).to_have_text("Drawn as a cat at night")
+    expect(page.locator("#uses .use-note")).to_have_text("“at night” stays the background.")
+    expect(page.locator("#uses .use-drawn")).to_be_hidden()
     use_button(page, "Just pictures").click()
     expect(page.locator("#uses .use-said")).to_be_hidden()
     expect(page.locator("#style input")).to_have_value("any")
@@ -170,5 +172,5 @@ def test_the_uses_fit_a_phone(site, visit):
     for use in USES.values():
         use_button(page, use.label).tap()
         expect(use_button(page, use.label)).to_have_attribute("aria-pressed", "true")
-        expect(page.locator("#uses .use-drawn")).to_contain_text("Drawn as")
+        expect(page.locator("#uses .use-said")).to_contain_text(use.output)
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
