@@ -1,4 +1,4 @@
-"""The named endpoints /generate, /interpolate, /mix and /judge, for gradio_client, curl and other programs.
+"""The named endpoints /generate, /interpolate, /mix, /make and /judge, for gradio_client, curl and other programs.
 
 Gradio reads parameter and return types from the signatures at run time, so annotations aren't postponed in this module.
 """
@@ -12,8 +12,10 @@ import gradio as gr
 from gradio.data_classes import FileData
 
 from dalle.requests import DEFAULT_FRAMES, DEFAULT_NUM_IMAGES, Picture, with_seeds
+from dalle.uses import drawn_as
 from ui import inputs
-from ui.deliver import path_name
+from ui.deliver import begun, path_name
+from ui.direct import drawn
 from ui.failures import message_for
 from ui.outbox import Outbox
 from ui.settings import PageSettings
@@ -60,6 +62,7 @@ def add_endpoints(engine: "Engine", pictures: Outbox, animations: Outbox, settin
         negative_prompt: str | None = None,
         variation_of: list | None = None,
         variation_strength: float | None = None,
+        use: str = "",
     ) -> tuple[list[FileData], list[int], list[dict]]:  # type: ignore[misc]  # gradio wants the type of one yield
         """Draw pictures of a description: drawings, stickers and icons, 256x256 pixels, transparent where empty.
 
@@ -76,6 +79,8 @@ def add_endpoints(engine: "Engine", pictures: Outbox, animations: Outbox, settin
             negative_prompt: What shall not be in the pictures. Leave empty for nothing.
             variation_of: The noise of a picture to vary, as pairs of seed and weight, [[7, 1]] for seed 7. Leave empty for none.
             variation_strength: 0 to 1, how far from that picture to go; 0 is the picture itself. Leave empty for 0.25.
+            use: What it is for: storybook, advert, sprites, cards or icons. Adds that use's background to the description, and its
+                style where style is "any". Leave empty for nothing in particular.
 
         Returns:
             The PNG files, their seeds, and for each picture a record of prompt, seed, seconds, score and settings.
@@ -85,8 +90,11 @@ def add_endpoints(engine: "Engine", pictures: Outbox, animations: Outbox, settin
         records: list[dict] = []
         cancel = Event()
         with told_to_caller(cancel):
+            preset = inputs.use_of(use)
+            if preset and style == inputs.ANY_STYLE:
+                style = preset.style or style
             wish = inputs.generate_request(
-                prompt=prompt,
+                prompt=drawn_as(inputs.text(prompt), preset),
                 num_images=num_images,
                 seed=seed,
                 num_inference_steps=num_inference_steps,
@@ -206,6 +214,28 @@ def add_endpoints(engine: "Engine", pictures: Outbox, animations: Outbox, settin
             picture = engine.mix(wish, cancel=cancel)
             yield pictures.picture(picture), record(picture)
 
+    def make(records: list[dict], what: str = "kit") -> FileData:  # type: ignore[misc]  # gradio wants the type of one yield
+        """Make one file of pictures that were drawn here, for instance a book, cards to print or a game's sprite sheet.
+
+        Args:
+            records: One to 64 records of pictures, as generate and mix return them.
+            what: kit (zip of PNG, SVG and stickers), storybook (PDF), advert (zip of visuals with room for text), sprites (zip of a
+                sheet and its atlas), cards (PDF of teaching cards, A4) or icons (zip of PNG, SVG and a favicon).
+
+        Returns:
+            The zip or PDF, with the pictures' recipes and the model's card, whose attributions are to be passed on.
+        """
+        cancel = Event()
+        with told_to_caller(cancel):
+            recipes = [inputs.recipe_of_record(each) for each in inputs.some(records, "records") or []]
+            for _ in until_ready(engine, cancel):
+                yield None
+            made = begun(engine, what, recipes)
+            while made.done < len(made.wishes):
+                made.draw_next(lambda wish: drawn(engine, wish, cancel))
+                yield None
+            yield pictures.file(made.maker.finish(), made.name)
+
     def judge(prompt: str, style: str = inputs.ANY_STYLE) -> dict:
         """Say how well a description can be drawn, before drawing it.
 
@@ -232,4 +262,5 @@ def add_endpoints(engine: "Engine", pictures: Outbox, animations: Outbox, settin
     gr.api(generate, api_name="generate", concurrency_id="model", concurrency_limit=1)
     gr.api(interpolate, api_name="interpolate", concurrency_id="model", concurrency_limit=1)
     gr.api(mix, api_name="mix", concurrency_id="model", concurrency_limit=1)
+    gr.api(make, api_name="make", concurrency_id="model", concurrency_limit=1)
     gr.api(judge, api_name="judge", concurrency_id="judge", concurrency_limit=2)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from dalle.config import MAX_MADE_OF, Cancelled, DalleError, SettingError
 from dalle.images import MAX_FPS, png_bytes, slug
-from dalle.requests import GenerateRequest, InterpolateRequest, MixRequest, picture_metadata, with_seeds
+from dalle.requests import GenerateRequest, InterpolateRequest, MixRequest, Picture, picture_metadata, with_seeds
 from ui import inputs
 from ui.direct import Direct, visitor_name
 from ui.links import path_of
@@ -53,6 +53,45 @@ class HalfMade:
     touched: float = field(default_factory=time.monotonic)
     turn: threading.Lock = field(default_factory=threading.Lock)
 
+    def draw_next(self, draw: Callable[[GenerateRequest | MixRequest], Picture]) -> None:
+        """One more picture; where `draw` raises, nothing has changed."""
+        with told_of(self.done + 1, len(self.wishes)):
+            self.maker.add(draw(self.wishes[self.done]))
+        self.done += 1
+        self.touched = time.monotonic()
+
+
+def begun(engine: Engine, what: object, recipes: object, size: int | None = None) -> HalfMade:
+    """A file of one kind (`dalle.makers`), of pictures whose recipes anybody may have sent.
+
+    Raises:
+        SettingError: no such kind, too many pictures, or one that has no recipe.
+    """
+    from dalle.makers import MAKERS
+
+    if not isinstance(what, str) or what not in MAKERS:
+        raise SettingError(f"Choose what to save: {', '.join(('png', 'svg', *MAKERS))}.")
+    if not isinstance(recipes, list) or not 1 <= len(recipes) <= MAX_MADE_OF:
+        raise SettingError(f"Choose 1 to {MAX_MADE_OF} pictures to save.")
+    wishes = []
+    for place, recipe in enumerate(recipes, 1):
+        with told_of(place, len(recipes)):
+            wishes.append(inputs.any_recipe(recipe))
+    first = wishes[0].prompt if isinstance(wishes[0], GenerateRequest) else wishes[0].prompts[0]
+    card = engine.card() or ""
+    maker = MAKERS[what](card, size) if what == "kit" and size else MAKERS[what](card)
+    return HalfMade(maker, f"{slug(first)}-{what}.{maker.ending}", wishes)
+
+
+def asked_size(sent: dict[str, Any]) -> int | None:
+    """The side of a picture that a browser asks for, or None for the one it has."""
+    from dalle.export import SIZES
+
+    size = inputs.whole_number(sent.get("size"), "size")
+    if size is not None and size not in SIZES:
+        raise SettingError(f"Choose a size of {', '.join(map(str, SIZES))} pixels.")
+    return size
+
 
 class Deliver:
     """Makes files for one widget; `outbox` gives where they lie, once it is there."""
@@ -82,29 +121,14 @@ class Deliver:
         return self._direct.answer(kind, visitor_name(sent, kind), BLANK, lambda cancel: self._make(sent, cancel))
 
     def _make(self, sent: dict[str, Any], cancel: threading.Event) -> dict[str, Any]:
-        from dalle.makers import MAKERS
-
         if "token" in sent:
             return self._go_on(sent["token"], cancel)
-        what = sent.get("what")
-        if not isinstance(what, str) or what not in ("png", "svg", *MAKERS):
-            raise SettingError(f"Choose what to save: {', '.join(('png', 'svg', *MAKERS))}.")
-        most = MAX_MADE_OF if what in MAKERS else 1
-        given = sent.get("recipes")
-        if not isinstance(given, list) or not 1 <= len(given) <= most:
-            raise SettingError(f"Choose 1 to {most} pictures to save.")
-        size = self._size(sent)
-        if what in MAKERS:
-            return self._go_on(self._begin(what, given, size), cancel)
-        return self._one(what, inputs.any_recipe(given[0]), size, cancel)
-
-    def _size(self, sent: dict[str, Any]) -> int | None:
-        from dalle.export import SIZES
-
-        size = inputs.whole_number(sent.get("size"), "size")
-        if size is not None and size not in SIZES:
-            raise SettingError(f"Choose a size of {', '.join(map(str, SIZES))} pixels.")
-        return size
+        what, recipes, size = sent.get("what"), sent.get("recipes"), asked_size(sent)
+        if what in ("png", "svg"):
+            if not isinstance(recipes, list) or len(recipes) != 1:
+                raise SettingError("Choose 1 picture to save.")
+            return self._one(what, inputs.any_recipe(recipes[0]), size, cancel)
+        return self._go_on(self._listed(begun(self._engine, what, recipes, size)), cancel)
 
     def _one(self, what: str, wish: GenerateRequest | MixRequest, size: int | None, cancel: threading.Event) -> dict[str, Any]:
         from dalle.export import resized, svg
@@ -119,27 +143,17 @@ class Deliver:
     def _placed(self, data: bytes, name: str) -> dict[str, Any]:
         return {"address": address(self._outbox().file(data, name)["path"]), "name": name}
 
-    def _begin(self, what: str, recipes: list[Any], size: int | None) -> str:
-        """A token for a file that is to be made, once its recipes have been read."""
-        from dalle.makers import MAKERS
-
-        wishes = [self._read(recipe, place, len(recipes)) for place, recipe in enumerate(recipes, 1)]
-        first = wishes[0].prompt if isinstance(wishes[0], GenerateRequest) else wishes[0].prompts[0]
-        card = self._engine.card() or ""
-        maker = MAKERS[what](card, size) if what == "kit" and size else MAKERS[what](card)
+    def _listed(self, made: HalfMade) -> str:
+        """A token for a file that is to be made, where there is a place for it."""
         token = secrets.token_hex(16)
         with self._list:
-            for old, made in list(self._half_made.items()):
-                if time.monotonic() - made.touched > FORGOTTEN_SECONDS:
+            for old, other in list(self._half_made.items()):
+                if time.monotonic() - other.touched > FORGOTTEN_SECONDS:
                     del self._half_made[old]
             if len(self._half_made) >= MAX_HALF_MADE:
                 raise Cancelled("Many files are being made just now.")
-            self._half_made[token] = HalfMade(maker, f"{slug(first)}-{what}.{maker.ending}", wishes)
+            self._half_made[token] = made
         return token
-
-    def _read(self, recipe: object, place: int, total: int) -> GenerateRequest | MixRequest:
-        with told_of(place, total):
-            return inputs.any_recipe(recipe)
 
     def _forget(self, token: object) -> None:
         with self._list:
@@ -162,10 +176,7 @@ class Deliver:
                 raise SettingError(LOST)
             try:
                 while made.done < total:
-                    with told_of(made.done + 1, total):
-                        made.maker.add(self._direct.draw(made.wishes[made.done], cancel))
-                    made.done += 1
-                    made.touched = time.monotonic()
+                    made.draw_next(lambda wish: self._direct.draw(wish, cancel))
                     if made.done < total and made.touched - began >= self._slice_seconds:
                         return news("working")
                 file = self._placed(made.maker.finish(), made.name)

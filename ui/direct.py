@@ -55,11 +55,15 @@ class Direct:
             self._places.release()
 
     def draw(self, request: GenerateRequest | MixRequest, cancel: threading.Event) -> Picture:
-        """The one picture that a request asks for."""
-        if isinstance(request, MixRequest):
-            return self._engine.mix(request, cancel=cancel)
-        with closing(self._engine.generate(request, cancel=cancel)) as items:
-            return next(item for item in items if isinstance(item, Picture))
+        return drawn(self._engine, request, cancel)
+
+
+def drawn(engine: Engine, request: GenerateRequest | MixRequest, cancel: threading.Event) -> Picture:
+    """The one picture that a request asks for."""
+    if isinstance(request, MixRequest):
+        return engine.mix(request, cancel=cancel)
+    with closing(engine.generate(request, cancel=cancel)) as items:
+        return next(item for item in items if isinstance(item, Picture))
 
 
 def visitor_name(sent: dict[str, Any], kind: str) -> str:

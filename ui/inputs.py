@@ -21,6 +21,7 @@ from dalle.requests import (
     noise_recipe,
     request_of,
     seed_or_random,
+    settings_text,
 )
 from dalle.uses import Use, use_named
 
@@ -161,6 +162,15 @@ def recipe(value: object) -> GenerateRequest:
 def any_recipe(value: object) -> GenerateRequest | MixRequest:
     """The same for a picture of one prompt or of several."""
     return any_request_of(recipe_text(value))
+
+
+def recipe_of_record(value: object) -> dict[str, str]:
+    """The text of a recipe from the record that the API gives of a picture."""
+    kept = value if isinstance(value, dict) else {}
+    settings = kept.get("settings")
+    if not isinstance(kept.get("prompt"), str) or not isinstance(settings, dict):
+        raise SettingError("Give the records of pictures that were drawn here, as generate and mix return them.")
+    return {"prompt": kept["prompt"], "seed": str(kept.get("seed")), "settings": settings_text(settings)}
 
 
 def recipe_text(value: object) -> dict[str, str]:
