@@ -26,6 +26,8 @@ MAX_STEPS = 100
 MAX_GUIDANCE = 10.0
 MAX_SEED = 2**32 - 1
 MAX_FRAMES = 65
+MAX_MADE_OF = 64
+"""Pictures that one file, a kit or a storybook, may be made of."""
 MAX_MIXED = 4
 """Prompts that may be mixed into one picture."""
 

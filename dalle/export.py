@@ -9,7 +9,7 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from xml.sax.saxutils import escape
 
@@ -183,30 +183,95 @@ def frames_zip(frames: Sequence[Image.Image], metadata: Mapping[str, str], card:
     return buffer.getvalue()
 
 
-def kit(pictures: Sequence[Picture], card: str, size: int = IMAGE_SIZE, vectors: bool = True) -> bytes:
+class Bundle:
+    """A zip that grows picture by picture, and ends with their recipes, a note, and the model's card with its attributions.
+
+    `made` writes what a picture becomes; `complete`, where there is something to make of all of them, is called once, at the end.
+    """
+
+    ending = "zip"
+    note = ""
+    """What to tell whoever asked for it; nothing so far."""
+    about = ""
+    """What the note says of the files, beside how they may be used."""
+
+    def __init__(self, card: str) -> None:
+        self._card = card
+        self._buffer = io.BytesIO()
+        self._archive = zipfile.ZipFile(self._buffer, "w", zipfile.ZIP_DEFLATED)
+        self._recipes: list[dict[str, object]] = []
+        self._model = "a model"
+
+    def add(self, picture: Picture) -> None:
+        """Takes the next picture; what it becomes is in the zip when this returns."""
+        metadata = picture_metadata(picture)
+        self._model = metadata["model"] or self._model
+        name = f"{len(self._recipes) + 1:02d}-{slug(picture.prompt)}-{picture.seed}"
+        file = self.made(picture, name, metadata)
+        self._recipes.append({"file": file, **metadata, "settings": picture.settings})
+
+    def made(self, picture: Picture, name: str, metadata: Mapping[str, str]) -> str:
+        """Writes the files of a picture; returns the name of the one that its recipe stands beside."""
+        raise NotImplementedError
+
+    def complete(self) -> None:
+        """Writes the files that are made of all pictures."""
+
+    def finish(self) -> bytes:
+        """The whole zip.
+
+        Raises:
+            ValueError: no pictures.
+        """
+        if not self._recipes:
+            raise ValueError("no pictures given")
+        self.complete()
+        count = f"{len(self._recipes)} picture{'s' if len(self._recipes) != 1 else ''}"
+        note = KIT_NOTE.format(count=count, model=self._model, card=KIT_CARD)
+        self._archive.writestr("README.md", f"{note}\n{self.about}" if self.about else note)
+        self._archive.writestr(KIT_CARD, self._card or NO_CARD)
+        self._archive.writestr("recipes.json", json.dumps(self._recipes, ensure_ascii=False, indent=2))
+        self._archive.close()
+        return self._buffer.getvalue()
+
+    def _write(self, name: str, data: bytes | str) -> None:
+        packed = name.endswith(".png")  # already
+        self._archive.writestr(name, data, zipfile.ZIP_STORED if packed else None)
+
+
+class Kit(Bundle):
+    """PNG in a size and SVG of each picture, and a sheet of stickers.
+
+    Raises:
+        SettingError: an unknown size, or no tracer for the vectors.
+    """
+
+    def __init__(self, card: str, size: int = IMAGE_SIZE, vectors: bool = True) -> None:
+        super().__init__(card)
+        self._size = size
+        self._vectors = vectors
+        self._images: list[Image.Image] = []
+
+    def made(self, picture: Picture, name: str, metadata: Mapping[str, str]) -> str:
+        file = f"png-{self._size}/{name}.png"
+        self._write(file, png_bytes(resized(picture.image, self._size), metadata))
+        if self._vectors:
+            self._write(f"svg/{name}.svg", svg(picture.image, picture.prompt, metadata))
+        self._images.append(picture.image)
+        return file
+
+    def complete(self) -> None:
+        self._write("stickers.png", png_bytes(sticker_sheet(self._images), {"model": self._model}))
+
+
+def kit(pictures: Iterable[Picture], card: str, size: int = IMAGE_SIZE, vectors: bool = True) -> bytes:
     """A zip of the pictures: PNG in a size, SVG, a sheet of stickers, their recipes, and the model's card with its attributions.
 
     Raises:
         ValueError: no pictures.
         SettingError: an unknown size, or no tracer for the vectors.
     """
-    if not pictures:
-        raise ValueError("no pictures given")
-    model = str(pictures[0].settings.get("model", "a model"))
-    count = f"{len(pictures)} picture{'s' if len(pictures) != 1 else ''}"
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("README.md", KIT_NOTE.format(count=count, model=model, card=KIT_CARD))
-        archive.writestr(KIT_CARD, card or NO_CARD)
-        recipes = []
-        for place, picture in enumerate(pictures, 1):
-            metadata = picture_metadata(picture)
-            name = f"{place:02d}-{slug(picture.prompt)}-{picture.seed}"
-            archive.writestr(f"png-{size}/{name}.png", png_bytes(resized(picture.image, size), metadata), zipfile.ZIP_STORED)
-            if vectors:
-                archive.writestr(f"svg/{name}.svg", svg(picture.image, picture.prompt, metadata))
-            recipes.append({"file": f"png-{size}/{name}.png", **metadata, "settings": picture.settings})
-        archive.writestr("recipes.json", json.dumps(recipes, ensure_ascii=False, indent=2))
-        sheet = sticker_sheet([picture.image for picture in pictures])
-        archive.writestr("stickers.png", png_bytes(sheet, {"model": model}), zipfile.ZIP_STORED)
-    return buffer.getvalue()
+    bundle = Kit(card, size, vectors)
+    for picture in pictures:
+        bundle.add(picture)
+    return bundle.finish()

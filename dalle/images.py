@@ -225,6 +225,14 @@ def _in_font(text: str) -> str:
     return "".join(c for c in unicodedata.normalize("NFKD", plain.replace("…", "...")) if not unicodedata.combining(c))
 
 
+def letters(text: str) -> str:
+    """`text` as Pillow's own font can set it, accents dropped; "" where the font lacks one of its letters."""
+    font = ImageFont.load_default(16)
+    missing = bytes(font.getmask("\uffff"))
+    plain = " ".join(_in_font(text).split())
+    return "" if any(bytes(font.getmask(letter)) == missing for letter in set(plain) - {" "}) else plain
+
+
 def _prefix(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: float) -> int:
     """How many characters of `text` fit into `width`."""
     low, high = 0, len(text)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from dalle.config import MAX_NOISES, MAX_SEED, VARIATION_STRENGTH, SettingError
+from dalle.config import MAX_MIXED, MAX_NOISES, MAX_SEED, VARIATION_STRENGTH, SettingError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -249,6 +249,51 @@ def request_of(metadata: Mapping[str, str]) -> GenerateRequest:
         if isinstance(error, SettingError):
             raise
         raise SettingError("There is no recipe in this file that I can read: take a PNG that was saved here, unchanged.") from error
+
+
+def mix_request_of(metadata: Mapping[str, str]) -> MixRequest:
+    """The request that draws a mixture again, from the text in its file; ranges are checked by the engine.
+
+    Raises:
+        SettingError: there is no recipe, or it is none of a mixture.
+    """
+    try:
+        settings = json.loads(metadata["settings"])
+        prompts, weights, seeds = (settings[name] for name in ("prompts", "weights", "seeds"))
+        if not all(isinstance(part, list) and 1 <= len(part) <= MAX_MIXED for part in (prompts, weights, seeds)):
+            raise TypeError("not lists")
+        style = settings.get("style")
+        if not all(isinstance(text, str) for text in (*prompts, "" if style is None else style)):
+            raise TypeError("not text")
+        if not len(prompts) == len(weights) == len(seeds):
+            raise TypeError("not one each")
+        return MixRequest(
+            prompts=prompts,
+            weights=[checked_weight(weight, "A weight") for weight in weights],
+            seeds=[whole_number(seed, "A seed", 0, MAX_SEED) for seed in seeds],
+            num_inference_steps=settings.get("num_inference_steps"),
+            guidance_scale=settings.get("guidance_scale"),
+            style=style,
+            truncation=settings.get("truncation", 1.0),
+        )
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        if isinstance(error, SettingError):
+            raise
+        raise SettingError("There is no recipe in this file that I can read: take a PNG that was saved here, unchanged.") from error
+
+
+def is_mixture(metadata: Mapping[str, str]) -> bool:
+    """Whether the text in a picture's file says that it was mixed of several prompts; False for text that can't be read."""
+    try:
+        settings = json.loads(metadata["settings"])
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return False
+    return isinstance(settings, dict) and "prompts" in settings
+
+
+def any_request_of(metadata: Mapping[str, str]) -> GenerateRequest | MixRequest:
+    """The request of a picture of one prompt or of several. Raises as `request_of` and `mix_request_of` do."""
+    return mix_request_of(metadata) if is_mixture(metadata) else request_of(metadata)
 
 
 def variation(request: GenerateRequest, strength: float, num_images: int = DEFAULT_NUM_IMAGES) -> GenerateRequest:

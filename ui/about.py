@@ -21,7 +21,10 @@ transparency, so that a drawing can be used as a sticker, an icon or a game spri
 of them are written into the PNG that you save, and such a PNG brings its settings back when it is opened here. Behind the
 ⋯ on a picture are other sizes, SVG, a link and Python. **Interpolate** walks from one prompt to another inside the model:
 every frame is drawn by it, none is a blend of two pictures. **Mix** does the same between four prompts. **Album** holds
-what was drawn in this browser; a kit has pictures in PNG and SVG, a sheet of stickers, and the attribution to pass on.
+what was drawn or kept in this browser; a kit has pictures in PNG and SVG, a sheet of stickers, and the attribution to pass
+on. **Make it for** sets style, number and background for a use, and makes one file of all pictures: a storybook, adverts, a
+sprite sheet for a game, teaching cards to print, or icons. Words in such a file are set in Latin letters; others are left
+out, and the page says so. Each carries the recipes and the attributions too: a zip beside the pictures, a PDF attached to it.
 
 Under each prompt a judge says, before anything is drawn, how well the words fit what the model has learned, and which
 captions it knows that come nearest. *Strict* refuses prompts that it expects to fail.

@@ -48,7 +48,7 @@ class Album:
     def _one(self, recipe: object, cancel: threading.Event) -> dict[str, Any]:
         """One that can't be drawn any more is told, and is no reason to show no other."""
         try:
-            picture = self._direct.draw(inputs.recipe(recipe), cancel)
+            picture = self._direct.draw(inputs.any_recipe(recipe), cancel)
         except Cancelled:
             raise
         except DalleError as error:

@@ -1,4 +1,4 @@
-"""The named endpoints /generate, /interpolate, /mix, /judge and /search, for gradio_client, curl and other programs.
+"""The named endpoints /generate, /interpolate, /mix, /make, /judge and /search, for gradio_client, curl and other programs.
 
 Gradio reads parameter and return types from the signatures at run time, so annotations aren't postponed in this module.
 """
@@ -14,8 +14,10 @@ from gradio.data_classes import FileData
 
 from dalle.config import SettingError
 from dalle.requests import DEFAULT_FRAMES, DEFAULT_NUM_IMAGES, Picture, with_seeds
+from dalle.uses import drawn_as
 from ui import inputs
-from ui.deliver import path_name
+from ui.deliver import begun, path_name
+from ui.direct import drawn
 from ui.failures import message_for
 from ui.line import Line, caller_of
 from ui.outbox import Outbox
@@ -80,6 +82,7 @@ def add_endpoints(engine: "Engine", line: Line, pictures: Outbox, animations: Ou
         negative_prompt: str | None = None,
         variation_of: list | None = None,
         variation_strength: float | None = None,
+        use: str = "",
         request: gr.Request | None = None,
     ) -> tuple[list[FileData], list[int], list[dict]]:  # type: ignore[misc]  # gradio wants the type of one yield
         """Draw pictures of a description: drawings, stickers and icons, 256x256 pixels, transparent where empty.
@@ -97,6 +100,8 @@ def add_endpoints(engine: "Engine", line: Line, pictures: Outbox, animations: Ou
             negative_prompt: What shall not be in the pictures. Leave empty for nothing.
             variation_of: The noise of a picture to vary, as pairs of seed and weight, [[7, 1]] for seed 7. Leave empty for none.
             variation_strength: 0 to 1, how far from that picture to go; 0 is the picture itself. Leave empty for 0.25.
+            use: What it is for: storybook, advert, sprites, cards or icons. Adds that use's background to the description, and its
+                style where style is "any". Leave empty for nothing in particular.
 
         Returns:
             The PNG files, their seeds, and for each picture a record of prompt, seed, seconds, score and settings.
@@ -106,8 +111,11 @@ def add_endpoints(engine: "Engine", line: Line, pictures: Outbox, animations: Ou
         records: list[dict] = []
         cancel = Event()
         with told_to_caller(cancel) as end:
+            preset = inputs.use_of(use)
+            if preset and style == inputs.ANY_STYLE:
+                style = preset.style or style
             wish = inputs.generate_request(
-                prompt=prompt,
+                prompt=drawn_as(inputs.text(prompt), preset),
                 num_images=num_images,
                 seed=seed,
                 num_inference_steps=num_inference_steps,
@@ -230,6 +238,30 @@ def add_endpoints(engine: "Engine", line: Line, pictures: Outbox, animations: Ou
             picture = engine.mix(wish, cancel=cancel)
             yield pictures.picture(picture), record(picture)
 
+    def make(
+        records: list[dict], what: str = "kit", request: gr.Request | None = None
+    ) -> FileData:  # type: ignore[misc]  # gradio wants the type of one yield
+        """Make one file of pictures that were drawn here, for instance a book, cards to print or a game's sprite sheet.
+
+        Args:
+            records: One to 64 records of pictures, as generate and mix return them.
+            what: kit (zip of PNG, SVG and stickers), storybook (PDF), advert (zip of visuals with room for text), sprites (zip of a
+                sheet and its atlas), cards (PDF of teaching cards, A4) or icons (zip of PNG, SVG and a favicon).
+
+        Returns:
+            The zip or PDF, with the pictures' recipes and the model's card, whose attributions are to be passed on.
+        """
+        cancel = Event()
+        with told_to_caller(cancel) as end:
+            recipes = [inputs.recipe_of_record(each) for each in inputs.some(records, "records") or []]
+            for _ in turn(request, cancel, end):
+                yield None
+            made = begun(engine, what, recipes)
+            while made.done < len(made.wishes):
+                made.draw_next(lambda wish: drawn(engine, wish, cancel))
+                yield None
+            yield pictures.file(made.maker.finish(), made.name)
+
     def judge(prompt: str, style: str = inputs.ANY_STYLE) -> dict:
         """Say how well a description can be drawn, before drawing it.
 
@@ -273,5 +305,6 @@ def add_endpoints(engine: "Engine", line: Line, pictures: Outbox, animations: Ou
     gr.api(generate, api_name="generate", concurrency_limit=None)
     gr.api(interpolate, api_name="interpolate", concurrency_limit=None)
     gr.api(mix, api_name="mix", concurrency_limit=None)
+    gr.api(make, api_name="make", concurrency_limit=None)
     gr.api(judge, api_name="judge", concurrency_id="judge", concurrency_limit=2)
     gr.api(search, api_name="search", concurrency_id="judge", concurrency_limit=2)

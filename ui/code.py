@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import MISSING, fields
 from typing import Any
 
-from dalle.requests import GenerateRequest, InterpolateRequest
+from dalle.requests import GenerateRequest, InterpolateRequest, MixRequest
 
 IGNORED = ("num_images", "strict", "candidates")
 """Of one picture's request: how it was chosen among others."""
@@ -28,6 +28,11 @@ def picture_code(request: GenerateRequest, model: str) -> str:
     return _code(model, "GenerateRequest", f"{arguments_of(request, IGNORED)}, num_images=1", PICTURE)
 
 
+def mix_code(request: MixRequest, model: str) -> str:
+    """Mixes the one picture of `request`, which has seeds, and saves it."""
+    return _code(model, "MixRequest", arguments_of(request), MIXTURE)
+
+
 def path_code(request: InterpolateRequest, model: str, fps: int) -> str:
     """Draws the path of `request`, which has seeds, and saves it as an animation."""
     return _code(model, "InterpolateRequest", arguments_of(request), PATH.format(fps=fps))
@@ -35,6 +40,11 @@ def path_code(request: InterpolateRequest, model: str, fps: int) -> str:
 
 PICTURE = """\
 picture = list(engine.generate(request))[-1]
+picture.image.save("picture.png")  # RGBA
+"""
+
+MIXTURE = """\
+picture = engine.mix(request)
 picture.image.save("picture.png")  # RGBA
 """
 

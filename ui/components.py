@@ -8,13 +8,15 @@ gradio writes a stub file beside the source of every subclass of a component.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from dalle.config import MIN_TRUNCATION
+from dalle.config import MAX_MADE_OF, MIN_TRUNCATION
+from dalle.uses import USES
 
 STATIC = Path(__file__).parent / "static"
 
@@ -38,6 +40,18 @@ def wall(value: dict[str, Any], elem_id: str, *, deliver: Answerer) -> gr.HTML:
     return _widget("wall.js", value, elem_id, server_functions=[deliver_files])
 
 
+def uses(value: dict[str, Any], elem_id: str, *, field: str, drawn: Answerer) -> gr.HTML:
+    """What the pictures are for. Its "select" asks for a preset.
+
+    Its script asks `drawn` how the prompt in the box `field` is drawn.
+    """
+
+    def drawn_for_use(question: dict[str, Any]) -> dict[str, Any]:
+        return drawn(question)
+
+    return _widget("uses.js", value, elem_id, field=field, uses=used(), server_functions=[drawn_for_use])
+
+
 def album(elem_id: str, *, redraw: Answerer, deliver: Answerer) -> gr.HTML:
     """The pictures that this browser keeps recipes of. Its script asks `redraw` for them; its "select" asks to open one."""
 
@@ -47,7 +61,7 @@ def album(elem_id: str, *, redraw: Answerer, deliver: Answerer) -> gr.HTML:
     def deliver_files(question: dict[str, Any]) -> dict[str, Any]:
         return deliver(question)
 
-    return _widget("album.js", {}, elem_id, server_functions=[redraw_pictures, deliver_files])
+    return _widget("album.js", {}, elem_id, uses=used(), most=MAX_MADE_OF, server_functions=[redraw_pictures, deliver_files])
 
 
 def search(elem_id: str, *, find: Answerer, redraw: Answerer, deliver: Answerer) -> gr.HTML:
@@ -114,6 +128,11 @@ def pad(
         return follow(question)
 
     return _widget("pad.js", value, elem_id, fields=fields, style=style, server_functions=[draw_points])
+
+
+def used() -> list[dict[str, Any]]:
+    """The uses as the scripts need them."""
+    return [asdict(use) for use in USES.values()]
 
 
 def seed_box(label: str, elem_id: str) -> gr.Textbox:

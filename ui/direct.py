@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from gradio.context import LocalContext
 
 from dalle.config import Cancelled
-from dalle.requests import GenerateRequest, Picture
+from dalle.requests import GenerateRequest, MixRequest, Picture
 from ui.failures import message_for
 from ui.line import caller_of
 from ui.runs import Runs
@@ -88,10 +88,16 @@ class Direct:
                     self._held = self._held - Counter(shares.keys())
                     self._places.release()
 
-    def draw(self, request: GenerateRequest, cancel: threading.Event) -> Picture:
-        """The one picture that a request asks for."""
-        with closing(self._engine.generate(request, cancel=cancel)) as items:
-            return next(item for item in items if isinstance(item, Picture))
+    def draw(self, request: GenerateRequest | MixRequest, cancel: threading.Event) -> Picture:
+        return drawn(self._engine, request, cancel)
+
+
+def drawn(engine: Engine, request: GenerateRequest | MixRequest, cancel: threading.Event) -> Picture:
+    """The one picture that a request asks for."""
+    if isinstance(request, MixRequest):
+        return engine.mix(request, cancel=cancel)
+    with closing(engine.generate(request, cancel=cancel)) as items:
+        return next(item for item in items if isinstance(item, Picture))
 
 
 def visitor_name(sent: dict[str, Any], kind: str) -> str:

@@ -25,9 +25,20 @@ from dalle.config import (
     RefusedError,
 )
 from dalle.images import data_uri, read_png_metadata
-from dalle.requests import DEFAULT_NUM_IMAGES, GenerateRequest, Picture, StepProgress, picture_metadata, request_of, variation
-from ui import components, inputs, links, verdict
-from ui.code import picture_code
+from dalle.requests import (
+    DEFAULT_NUM_IMAGES,
+    GenerateRequest,
+    Picture,
+    StepProgress,
+    is_mixture,
+    mix_request_of,
+    picture_metadata,
+    request_of,
+    variation,
+)
+from dalle.uses import drawn_as
+from ui import components, inputs, links, uses, verdict
+from ui.code import mix_code, picture_code
 from ui.deliver import Deliver
 from ui.direct import Direct
 from ui.failures import message_for
@@ -60,6 +71,7 @@ IDLE: dict[str, Any] = {
     "total": 0,
     "pictures": [],
     "progress": None,
+    "elsewhere": "",
 }
 """The wall's JSON (see static/wall.js)."""
 
@@ -111,6 +123,8 @@ class Generate(Handlers):
         """Loads a picture's settings into the boxes and draws it again: of a {link}, or of a {recipe} that the browser kept."""
         try:
             sent = event._data if isinstance(event._data, dict) else {}
+            if "recipe" in sent and is_mixture(recipe := inputs.recipe_text(sent["recipe"])):
+                return self._open_mixture(recipe, request)
             if "link" in sent:
                 wish = Wish(links.picture_of(sent["link"]), links.made_by(links.parts_of(sent["link"])))
             else:
@@ -122,10 +136,21 @@ class Generate(Handlers):
     def open_file(self, path: str | None, request: gr.Request) -> tuple[Any, ...]:
         """The same for a PNG that was saved here; gradio has put the upload at `path`."""
         try:
-            wish = opened(read_png_metadata(Path(path or "")))
+            metadata = read_png_metadata(Path(path or ""))
+            if is_mixture(metadata):
+                return self._open_mixture(metadata, request)
+            wish = opened(metadata)
         except Exception as error:
             return (*self._not_begun(request, error), *[gr.skip()] * BOXES)
         return self._open(wish, request)
+
+    def _open_mixture(self, metadata: dict[str, str], request: gr.Request) -> tuple[Any, ...]:
+        """A mixture is opened on the pad, whose script takes the link from the wall's."""
+        link = links.mix_link(mix_request_of(metadata))
+        ticket, state = self.enter(request)
+        self._runs.cancel(session_of(request), self.kind)
+        state |= {"state": "idle", "message": "This picture was mixed: it is on the Mix tab", "elsewhere": link}
+        return ticket, state, gr.Tabs(selected="mix"), *[gr.skip()] * (BOXES - 1)
 
     def _open(self, wish: Wish, request: gr.Request) -> tuple[Any, ...]:
         """Ticket, wall, tabs, and the boxes. The engine checks ranges, so sliders get what they can show."""
@@ -167,6 +192,7 @@ class Generate(Handlers):
         truncation: object,
         negative_prompt: object,
         request: gr.Request,
+        use: object = None,
     ) -> Iterator[Update]:
         """Draws in the queue. Every ending is a state of the wall, never an exception."""
         run = self.claim(ticket, request)
@@ -178,7 +204,8 @@ class Generate(Handlers):
         varied = asked.request if asked else None
         note = ""
         if varied is not None:
-            prompt, style = varied.prompt, varied.style
+            prompt, style, use = varied.prompt, varied.style, None
+        typed = prompt
 
         def wall(name: str, message: str, progress: dict[str, Any] | None = None) -> dict[str, Any]:
             more = {"prompt": shown(prompt), "total": total, "pictures": list(pictures), "progress": progress, "note": note}
@@ -188,7 +215,9 @@ class Generate(Handlers):
             return wall(name, message, progress), gr.skip(), gr.skip()
 
         def work() -> Iterator[Update]:
-            nonlocal total, note
+            nonlocal total, note, prompt
+            if varied is None:
+                prompt = drawn_as(inputs.text(prompt), inputs.use_of(use))
             wish = varied or inputs.generate_request(
                 prompt=prompt,
                 num_images=num_images,
@@ -209,7 +238,7 @@ class Generate(Handlers):
             note = links.other_model(asked.made, self._engine) if asked else ""
             # A seed that was given stays as it stands in its box: the visitor may be typing the next one.
             shown_seed = str(wish.seed) if drawn_seed else gr.skip()
-            yield wall("busy", "Starting"), verdict.judge_prompt(self._engine, prompt, style), shown_seed
+            yield wall("busy", "Starting"), verdict.judge_prompt(self._engine, typed, style, use), shown_seed
 
             started, reported = time.monotonic(), 0.0
             place: dict[str, Any] | None = None
@@ -217,7 +246,7 @@ class Generate(Handlers):
                 items = self._engine.generate(wish, cancel=run.cancel)
             except RefusedError as refused:
                 total = 0
-                yield wall("error", str(refused)), verdict.describe(refused.judgement, shown(prompt)), gr.skip()
+                yield wall("error", str(refused)), verdict.describe(refused.judgement, shown(typed)), gr.skip()
                 return
             with closing(items):
                 for item in items:
@@ -254,9 +283,12 @@ BOXES = 9
 def kept(picture: Picture) -> dict[str, Any]:
     """What the page needs of a picture to make it again, to link to it, to find it by text, and as Python."""
     recipe = picture_metadata(picture)
+    seen = {"vector": packed_vector(picture), "space": str(picture.settings.get("revision", ""))}
+    if is_mixture(recipe):
+        mixture = mix_request_of(recipe)
+        return {"recipe": recipe, "link": links.mix_link(mixture), "code": mix_code(mixture, recipe["model"]), **seen}
     code = picture_code(request_of(recipe), recipe["model"])
-    space = str(picture.settings.get("revision", ""))
-    return {"recipe": recipe, "link": links.picture_link(picture), "code": code, "vector": packed_vector(picture), "space": space}
+    return {"recipe": recipe, "link": links.picture_link(picture), "code": code, **seen}
 
 
 def packed_vector(picture: Picture) -> str:
@@ -271,7 +303,7 @@ def opened(metadata: dict[str, str]) -> Wish:
     """What a file's text or a recipe asks for.
 
     Raises:
-        SettingError: it is not from here, or a mixture.
+        SettingError: it is not from here.
     """
     request = request_of(metadata)
     return Wish(request, links.made_by(json.loads(metadata["settings"])))
@@ -338,6 +370,7 @@ def generate_tab(engine: Engine, runs: Runs, direct: Direct, settings: PageSetti
             with gr.Row(elem_classes="act"):
                 draw = gr.Button("Draw", variant="primary", elem_id="draw")
                 stop = gr.Button("Stop", variant="stop", elem_id="stop")
+            use = components.uses(uses.NONE, "uses", field="prompt", drawn=uses.drawn)
             opinion = components.verdict(verdict.EMPTY, "verdict", field="prompt")
             ready = [[text, {"prompt": text}] for text in settings.examples]
             examples = components.chips(ready, "examples", title="Examples", surprise="Surprise me")
@@ -405,6 +438,7 @@ def generate_tab(engine: Engine, runs: Runs, direct: Direct, settings: PageSetti
         "best": best,
         "truncation": truncation,
         "negative_prompt": negative,
+        "use": use,
     }
     for start in begun:
         wire(start, handlers, handlers.draw, ticket, values, [canvas, opinion, seed])
@@ -422,5 +456,6 @@ def generate_tab(engine: Engine, runs: Runs, direct: Direct, settings: PageSetti
     dropped.then(lambda: None, outputs=reopen, queue=False, **QUIET)
     wire(dropped, handlers, handlers.draw, ticket, values, [canvas, opinion, seed])
     stop.click(handlers.stop, outputs=canvas, queue=False, trigger_mode="multiple", **QUIET)
-    verdict.follow(engine, opinion, prompt, style)
+    use.select(uses.choose, outputs=[use, num_images, style], queue=False, trigger_mode="multiple", **QUIET)
+    verdict.follow(engine, opinion, prompt, style, use)
     return GenerateTab(outbox, steps, best, open_on)

@@ -17,10 +17,13 @@ from dalle.requests import (
     GenerateRequest,
     InterpolateRequest,
     MixRequest,
+    any_request_of,
     noise_recipe,
     request_of,
     seed_or_random,
+    settings_text,
 )
+from dalle.uses import Use, use_named
 
 ANY_STYLE = "any"
 
@@ -156,6 +159,20 @@ def recipe(value: object) -> GenerateRequest:
     return request_of(recipe_text(value))
 
 
+def any_recipe(value: object) -> GenerateRequest | MixRequest:
+    """The same for a picture of one prompt or of several."""
+    return any_request_of(recipe_text(value))
+
+
+def recipe_of_record(value: object) -> dict[str, str]:
+    """The text of a recipe from the record that the API gives of a picture."""
+    kept = value if isinstance(value, dict) else {}
+    settings = kept.get("settings")
+    if not isinstance(kept.get("prompt"), str) or not isinstance(settings, dict):
+        raise SettingError("Give the records of pictures that were drawn here, as generate and mix return them.")
+    return {"prompt": kept["prompt"], "seed": str(kept.get("seed")), "settings": settings_text(settings)}
+
+
 def recipe_text(value: object) -> dict[str, str]:
     """The text itself, checked for its shape only."""
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
@@ -215,6 +232,12 @@ def style_name(value: object) -> str | None:
     if not isinstance(value, str) or value not in STYLES:
         raise SettingError(f"There is no such style. Choose one of: {', '.join((ANY_STYLE, *STYLES))}.")
     return value
+
+
+def use_of(value: object) -> Use | None:
+    """What the pictures are for: the page's widget sends {chosen}, a program a name; None for nothing in particular."""
+    name = value.get("chosen") if isinstance(value, dict) else value
+    return None if name is None or name == "" else use_named(name)
 
 
 def with_seed(request: GenerateRequest) -> GenerateRequest:

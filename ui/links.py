@@ -46,6 +46,29 @@ def picture_link(picture: Picture) -> str:
     return urlencode(parts)
 
 
+def mix_link(request: MixRequest) -> str:
+    """The same for a point of the pad that draws a mixture whose seeds are known.
+
+    Two prompts lie on the upper edge, three around the corner of the heaviest, so that every mixture of them has its point.
+    Of four, those have one that were mixed on a pad; else the link tells a near one.
+    """
+    weights = list(request.weights or [1.0] * len(request.prompts))
+    order = list(range(len(weights)))
+    if len(order) == 3:
+        order.sort(key=lambda place: -weights[place])
+    a, b, c, d = ([weights[place] / sum(weights) for place in order] + [0.0] * 4)[:4]
+    if len(order) == 4:
+        x, y = b + d, c + d
+    else:
+        x, y = b / (a + b), c / (a + c) if c else 0.0
+    prompts = [request.prompts[place] for place in order] + [""] * (4 - len(order))
+    seeds = [request.seeds[place] for place in order] + [0] * (4 - len(order))
+    parts: list[tuple[str, str]] = [("mix", prompt) for prompt in prompts]
+    parts += [("style", request.style)] if request.style else []
+    # Shares that sum to a little more than 1 are no point.
+    return urlencode([*parts, ("seeds", " ".join(map(str, seeds))), ("at", f"{min(1.0, x)!r} {min(1.0, y)!r}")])
+
+
 def path_link(request: InterpolateRequest, engine: Engine) -> str:
     """The same for a path whose seeds are known; the page adds the place on it, `at`, 0 to 1."""
     parts: dict[str, Any] = {

@@ -13,7 +13,7 @@ import gradio as gr
 
 from dalle.config import MAX_SEED, DalleError, SettingError
 from dalle.images import data_uri
-from dalle.requests import Picture
+from dalle.requests import Picture, picture_metadata
 from ui import components, inputs, links
 from ui.direct import Direct, visitor_name
 from ui.outbox import Outbox
@@ -29,7 +29,7 @@ CORNERS = ("a", "b", "c", "d")
 MAX_POINTS = 5
 """Points that may be asked for at once: the four corners and the one between them."""
 
-IDLE: dict[str, Any] = {"stamp": 0, "state": "idle", "message": "", "points": [], "file": None}
+IDLE: dict[str, Any] = {"stamp": 0, "state": "idle", "message": "", "points": [], "file": None, "recipe": None}
 """The pad's JSON (see static/pad.js)."""
 
 
@@ -82,13 +82,11 @@ class Mix:
         event: gr.EventData,
         request: gr.Request,
     ) -> dict[str, Any]:
-        """The same, and the last picture as a file to save."""
+        """The same, and the last picture as a file to save and a recipe for the album."""
         sent = event._data if isinstance(event._data, dict) else {}
         return self._answer((prompt_a, prompt_b, prompt_c, prompt_d), style, sent, session_of(request), keep=True)
 
-    def _answer(
-        self, prompts: tuple[object, ...], style: object, sent: dict[str, Any], session: str, keep: bool
-    ) -> dict[str, Any]:
+    def _answer(self, prompts: tuple[object, ...], style: object, sent: dict[str, Any], session: str, keep: bool) -> dict[str, Any]:
         def work(cancel: threading.Event) -> dict[str, Any]:
             if not prompts:
                 raise SettingError("Give each of the four corners a prompt or an empty text.")
@@ -96,7 +94,9 @@ class Mix:
             seeds = asked_seeds(sent.get("seeds"))
             drawn = [self._draw(prompts, style, seeds, x, y, cancel, keep) for x, y in points]
             found = [{"x": x, "y": y, "image": data_uri(drawn.image)} for (x, y), drawn in zip(points, drawn, strict=True)]
-            return {"points": found, "file": self._outbox.picture(drawn[-1]) if keep else None}
+            if not keep:
+                return {"points": found}
+            return {"points": found, "file": self._outbox.picture(drawn[-1]), "recipe": picture_metadata(drawn[-1])}
 
         stamp = sent.get("stamp") if isinstance(sent.get("stamp"), int) else 0
         return self._direct.answer(self.kind, session, IDLE | {"stamp": stamp}, work)

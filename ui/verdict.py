@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from dalle.config import NotReadyError
+from dalle.uses import drawn_as
 from ui import inputs
 from ui.failures import message_for
 
@@ -24,13 +25,13 @@ HEADLINES = {
 EMPTY: dict[str, Any] = {"state": "empty"}
 
 
-def judge_prompt(engine: Engine, prompt: object, style: object = None) -> dict[str, Any]:
-    """The verdict on one prompt as the page's JSON. Never raises: a message takes the verdict's place."""
+def judge_prompt(engine: Engine, prompt: object, style: object = None, use: object = None) -> dict[str, Any]:
+    """The verdict on one prompt, with the words of a use, as the page's JSON. Never raises: a message takes its place."""
     try:
         prompt = inputs.text(prompt)
         if not prompt.strip():
             return EMPTY
-        return describe(engine.judge(prompt, inputs.style_name(style)), prompt)
+        return describe(engine.judge(drawn_as(prompt, inputs.use_of(use)), inputs.style_name(style)), prompt)
     except NotReadyError as error:
         # Asked again by the page while the model loads; a checkpoint without a judge is no error of the prompt.
         return {"state": "waiting" if engine.status.state == "loading" else "absent", "message": str(error)}
@@ -51,16 +52,16 @@ def describe(judgement: Judgement, prompt: object) -> dict[str, Any]:
     }
 
 
-def follow(engine: Engine, verdict: gr.HTML, prompt: gr.Textbox, style: gr.Dropdown) -> None:
-    """Judges `prompt` whenever typing stops (the component's script waits for that) or the style changes."""
+def follow(engine: Engine, verdict: gr.HTML, prompt: gr.Textbox, style: gr.Dropdown, use: gr.HTML | None = None) -> None:
+    """Judges `prompt` whenever typing stops (the component's script waits for that), or the style or the use changes."""
 
-    def judged(prompt: object, style: object) -> dict[str, Any]:
-        return judge_prompt(engine, prompt, style)
+    def judged(prompt: object, style: object, use: object = None) -> dict[str, Any]:
+        return judge_prompt(engine, prompt, style, use)
 
     gr.on(
-        [verdict.submit, style.input],
+        [verdict.submit, style.input, *([use.change] if use else [])],
         judged,
-        inputs_kwargs={"prompt": prompt, "style": style},
+        inputs_kwargs={"prompt": prompt, "style": style} | ({"use": use} if use else {}),
         outputs=verdict,
         preprocess=False,
         show_progress="hidden",

@@ -162,11 +162,18 @@ class FakeEngine:
             "prompts": list(request.prompts),
             "weights": [weight / sum(weights) for weight in weights],
             "seeds": list(request.seeds or range(len(weights))),
+            "num_inference_steps": request.num_inference_steps or self.default_steps[0],
+            "guidance_scale": DEFAULT_GUIDANCE if request.guidance_scale is None else request.guidance_scale,
+            "style": request.style,
+            "truncation": request.truncation,
+            "model": "tests/fake",
+            "revision": self.revision,
         }
         for seed in settings["seeds"]:
             self._within("seed", seed, 0, MAX_SEED)
         self._step(cancel, 1, self.model)
-        colour = tuple(round(255 * share) for share in (*settings["weights"], 0, 0))[:3]
+        parts = (round(255 * share) + seed for share, seed in zip(settings["weights"], settings["seeds"], strict=True))
+        colour = tuple(part % 256 for part in (*parts, 0, 0))[:3]
         return Picture(disc(colour), 0, " | ".join(request.prompts), settings["seeds"][0], self.delay, 0.5, settings)
 
     def search(self, prompt: str, vectors: np.ndarray, limit: int | None = None) -> list[Match]:

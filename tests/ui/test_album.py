@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import threading
+import time
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,17 +17,19 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from dalle.config import StorageError
-from dalle.images import read_png_metadata, save_png
-from dalle.requests import MixRequest, picture_metadata
+from dalle.export import resized
+from dalle.images import data_uri, read_png_metadata, save_png
+from dalle.requests import MixRequest, Picture, picture_metadata
 from tests.ui.conftest import PATIENCE, served
 from tests.ui.fake_engine import FakeEngine
 from tests.ui.test_page import draw, mat, open_path, pictures, prompt_box, save
 from ui.album import MAX_REDRAWN, Album
-from ui.deliver import Deliver, DeliverPath
+from ui.deliver import MAX_HALF_MADE, Deliver, DeliverPath
 from ui.direct import MAX_AT_ONCE, Direct
 from ui.generate import BOXES, Generate
 from ui.interpolate import BOXES as PATH_BOXES
 from ui.interpolate import Interpolate
+from ui.links import mix_of
 from ui.mix import open_sent
 from ui.outbox import Outbox
 from ui.runs import Runs
@@ -45,6 +49,14 @@ def recipes(engine: FakeEngine, count: int = 2, **changes: Any) -> list[dict[str
 
 def deliver(engine: FakeEngine) -> Deliver:
     return Deliver(engine, Direct(engine, Runs()), lambda: Outbox(gr.HTML()))
+
+
+def answered(maker: Deliver, sent: Any) -> dict[str, Any]:
+    """The last answer, as a page asks for it, however many slices that takes."""
+    answer = maker.files(sent)
+    while answer["state"] == "working":
+        answer = maker.files({"token": answer["token"]})
+    return answer
 
 
 def file_of(answer: dict[str, Any]) -> bytes:
@@ -68,7 +80,7 @@ def test_a_file_in_another_size_and_as_vectors(tmp_path):
 
 def test_a_kit_holds_all_pictures_and_the_card():
     engine = FakeEngine()
-    answer = deliver(engine).files({"what": "kit", "recipes": recipes(engine, 3), "visitor": "v"})
+    answer = answered(deliver(engine), {"what": "kit", "recipes": recipes(engine, 3), "visitor": "v"})
     with zipfile.ZipFile(io.BytesIO(file_of(answer))) as archive:
         assert sum(name.endswith(".png") for name in archive.namelist()) == 4
         assert "Drawn by a test" in archive.read("MODEL-CARD.md").decode()
@@ -84,10 +96,14 @@ RECIPE = recipes(FakeEngine(), 1)[0]
         ([], "what to save"),
         ({"what": "exe", "recipes": [RECIPE]}, "what to save"),
         ({"what": ["png"], "recipes": [RECIPE]}, "what to save"),
-        ({"what": "png"}, "1 to 1"),
-        ({"what": "png", "recipes": [RECIPE] * 2}, "1 to 1"),
-        ({"what": "kit", "recipes": [RECIPE] * 17}, "1 to 16"),
-        ({"what": "kit", "recipes": []}, "1 to 16"),
+        ({"what": "png"}, "1 picture"),
+        ({"what": "png", "recipes": [RECIPE] * 2}, "1 picture"),
+        ({"what": "kit", "recipes": [RECIPE] * 65}, "1 to 64"),
+        ({"what": "kit", "recipes": []}, "1 to 64"),
+        ({"what": "storybook", "recipes": [RECIPE, {}]}, "Picture 2 of 2: There is no recipe"),
+        ({"what": "icons", "recipes": [RECIPE, RECIPE | {"prompt": "🍎"}]}, "Picture 2 of 2: The prompt has no words"),
+        ({"token": "0"}, "given up"),
+        ({"token": ["0"]}, "given up"),
         ({"what": "png", "recipes": [RECIPE], "size": 63}, "size of"),
         ({"what": "png", "recipes": [RECIPE], "size": "huge"}, "must be a number"),
         ({"what": "png", "recipes": [{}]}, "no recipe"),
@@ -98,7 +114,7 @@ RECIPE = recipes(FakeEngine(), 1)[0]
     ],
 )
 def test_what_can_t_be_saved_gets_a_sentence(sent, message):
-    answer = deliver(FakeEngine()).files(sent)
+    answer = answered(deliver(FakeEngine()), sent)
     assert answer["state"] == "error" and message in answer["message"] and not answer["address"]
 
 
@@ -222,7 +238,8 @@ def test_what_another_version_drew_is_told():
         ({"recipe": None}, "no picture"),
         ({"link": None}, "not whole"),
         ({"link": "#prompt=a+cat"}, "no recipe"),
-        ({"recipe": {"prompt": "a | b", "seed": "1", "settings": '{"prompts": ["a", "b"]}'}}, "mixed"),
+        ({"recipe": {"prompt": "a | b", "seed": "1", "settings": '{"prompts": ["a", "b"]}'}}, "no recipe"),
+        ({"recipe": {"prompt": "a | b", "seed": "1", "settings": '{"prompts": 7}'}}, "no recipe"),
         ({"recipe": {"prompt": "🍎", "seed": "1", "settings": "{}"}}, "no words"),
         ({"recipe": {"prompt": "a", "seed": "1", "settings": '{"num_inference_steps": 999}'}}, "1 to 100"),
         ("/etc/passwd", "not a PNG"),
@@ -236,10 +253,115 @@ def test_what_can_t_be_opened_gets_a_sentence(sent, message):
     assert engine.steps_done == 0
 
 
-def test_a_mixture_s_file_is_told_apart(tmp_path):
-    mixture = FakeEngine().mix(MixRequest(["a cat", "a dog"]))
-    save_png(mixture.image, tmp_path / "mix.png", picture_metadata(mixture))
-    assert "mixed" in opened(FakeEngine(), str(tmp_path / "mix.png"))[1][-1]["message"]
+def mixture(engine: FakeEngine, *weights: float) -> tuple[Picture, dict[str, str]]:
+    prompts = ["a cat", "a dog", "a red apple", "a yellow star"][: len(weights)]
+    found = engine.mix(MixRequest(prompts, weights, [11, 12, 13, 14][: len(weights)], style="flat"))
+    return found, picture_metadata(found)
+
+
+def test_a_mixture_is_opened_on_the_pad(tmp_path):
+    engine = FakeEngine()
+    kept, recipe = mixture(engine, 0.25, 0.25, 0.25, 0.25)
+    save_png(kept.image, tmp_path / "mix.png", recipe)
+    for sent in ({"recipe": recipe}, str(tmp_path / "mix.png")):
+        (tabs, *boxes), (wall,) = opened(engine, sent)
+        assert "mix" in (tabs.selected if hasattr(tabs, "selected") else tabs["selected"])
+        assert all(box == gr.skip() for box in boxes) and len(boxes) == BOXES - 1
+        assert wall["state"] == "idle" and "Mix tab" in wall["message"]
+        asked = mix_of(wall["elsewhere"])
+        assert asked.prompts == ["a cat", "a dog", "a red apple", "a yellow star"] and asked.style == "flat"
+        assert "seeds=11+12+13+14" in wall["elsewhere"] and "at=0.5+0.5" in wall["elsewhere"]
+
+
+def test_a_mixture_is_kept_drawn_again_and_saved(tmp_path):
+    engine = FakeEngine()
+    kept, recipe = mixture(engine, 0.2, 0.3, 0.5)
+    answer = Album(engine, Direct(engine, Runs())).redraw({"recipes": [recipe]})["pictures"][0]
+    assert answer["image"] == data_uri(kept.image) and "mix=a+red+apple" in answer["link"] and "engine.mix" in answer["code"]
+    path = tmp_path / "mix.png"
+    path.write_bytes(file_of(deliver(engine).files({"what": "png", "recipes": [recipe]})))
+    with Image.open(path) as image:
+        assert image.tobytes() == kept.image.tobytes()
+    assert {key: text for key, text in read_png_metadata(path).items() if key != "xmp"} == recipe
+    assert file_of(deliver(engine).files({"what": "svg", "recipes": [recipe]})).startswith(b"<svg")
+    answer = answered(deliver(engine), {"what": "kit", "recipes": [recipe, RECIPE]})
+    with zipfile.ZipFile(io.BytesIO(file_of(answer))) as archive:
+        assert [entry["prompt"] for entry in json.loads(archive.read("recipes.json"))] == [recipe["prompt"], "a red apple"]
+
+
+# Files of many pictures
+
+
+def in_slices(engine: FakeEngine) -> Deliver:
+    """One that answers after each picture."""
+    return Deliver(engine, Direct(engine, Runs()), lambda: Outbox(gr.HTML()), slice_seconds=0.0)
+
+
+def test_a_file_of_many_pictures_comes_in_slices():
+    engine = FakeEngine()
+    maker = in_slices(engine)
+    many = recipes(engine, 5)
+    engine.steps_done = 0
+    answer = maker.files({"visitor": "v", "what": "kit", "recipes": many})
+    for done in range(1, 5):
+        assert answer["state"] == "working" and answer["done"] == done and answer["message"] == f"{done} of 5 pictures"
+        assert engine.steps_done == 3 * done  # no more is drawn than was asked for
+        answer = maker.files({"visitor": "v", "token": answer["token"]})
+    with zipfile.ZipFile(io.BytesIO(file_of(answer))) as archive:
+        assert sum(name.startswith("png-256/") for name in archive.namelist()) == 5
+    assert maker._half_made == {}
+
+
+def test_a_kit_may_have_sixty_four():
+    engine = FakeEngine()
+    found = [recipe for _ in range(4) for recipe in recipes(engine, 16)]
+    answer = answered(deliver(engine), {"what": "sprites", "recipes": found})
+    with zipfile.ZipFile(io.BytesIO(file_of(answer))) as archive:
+        assert len(json.loads(archive.read("sprites.json"))["frames"]) == 64
+
+
+def test_a_file_is_given_up_when_asked_and_when_nobody_asks(monkeypatch):
+    engine = FakeEngine()
+    maker = in_slices(engine)
+    question = {"what": "kit", "recipes": recipes(engine, 2)}
+    token = maker.files(question)["token"]
+    assert maker.files({"token": token, "stop": True})["state"] == "stopped" and maker._half_made == {}
+    assert "given up" in maker.files({"token": token})["message"]
+    for sent in ({"stop": True}, {"stop": True, "token": ["x"]}):
+        assert maker.files(sent)["state"] == "stopped"
+    for _ in range(MAX_HALF_MADE):
+        assert maker.files(question)["state"] == "working"
+    assert maker.files(question)["state"] == "waiting" and len(maker._half_made) == MAX_HALF_MADE
+    monkeypatch.setattr("ui.deliver.FORGOTTEN_SECONDS", -1.0)
+    assert maker.files(question)["state"] == "working" and len(maker._half_made) == 1
+
+
+def test_a_slice_that_is_interrupted_goes_on_where_it_was():
+    engine = FakeEngine()
+    runs = Runs()
+    maker = Deliver(engine, Direct(engine, runs), lambda: Outbox(gr.HTML()), slice_seconds=0.0)
+    question = {"visitor": "v", "what": "storybook", "recipes": recipes(engine, 3)}
+    token = maker.files(question)["token"]
+    engine.pause_at = 0
+    answers: list[dict[str, Any]] = []
+    asking = threading.Thread(target=lambda: answers.append(maker.files({"visitor": "v", "token": token})))
+    asking.start()
+    while not engine.active:
+        time.sleep(0.01)
+    runs.cancel("deliver many v", "deliver many")
+    asking.join(PATIENCE / 1000)
+    assert answers[0]["state"] == "waiting" and answers[0]["token"] == token and answers[0]["done"] == 1
+    engine.pause_at = None
+    assert maker.files({"visitor": "v", "token": token})["done"] == 2
+    assert file_of(maker.files({"visitor": "v", "token": token})).startswith(b"%PDF")
+
+
+def test_a_picture_that_can_t_be_drawn_ends_the_file():
+    engine = FakeEngine()
+    maker = in_slices(engine)
+    answer = maker.files({"what": "kit", "recipes": [RECIPE, RECIPE | {"prompt": "crash"}]})
+    answer = maker.files({"token": answer["token"]})
+    assert answer["state"] == "error" and "secret" not in answer["message"] and maker._half_made == {}
 
 
 def test_a_link_brings_a_path_back():
@@ -369,6 +491,97 @@ def test_the_album_survives_a_reload_and_forgets_when_asked(site, visit, browser
     expect(album.locator(".tile.done img")).to_have_count(1)
     kept = page.evaluate("JSON.parse(localStorage.getItem('open-dalle-album-1'))")
     assert len(kept) == 1 and kept[0]["star"] and set(kept[0]) == {"recipe", "at", "star", "vector", "space"}
+
+
+def keep_a_mixture(page: Page) -> Any:
+    """Keeps the point right of the middle, and opens the album."""
+    page.get_by_role("tab", name="Mix").click()
+    expect(page.locator("#pad .pad")).to_have_attribute("data-point", "0.500 0.500")
+    page.get_by_role("slider", name="Place between the four prompts").press("ArrowRight")
+    expect(page.locator("#pad .pad")).to_have_attribute("data-point", "0.550 0.500")
+    page.get_by_role("button", name="Keep this one").click()
+    expect(page.locator("#pad").get_by_role("link", name="Save PNG")).to_have_attribute("aria-disabled", "false")
+    page.get_by_role("tab", name="Album").click()
+    album = page.locator("#album")
+    expect(album.locator(".tile.done img")).to_have_count(1)
+    return album
+
+
+def test_a_kept_mixture_is_in_the_album_and_back_on_the_pad(cache_folder, visit, tmp_path):
+    with served(FakeEngine()) as site:
+        page = visit(site.url, viewport={"width": 1100, "height": 900})
+        album = keep_a_mixture(page)
+        first = site.engine.mixed[-1]
+        page.get_by_role("tab", name="Mix").click()
+        kept = save(page, page.locator("#pad").get_by_role("link", name="Save PNG"), tmp_path)
+        page.get_by_role("tab", name="Album").click()
+        name = read_png_metadata(kept)["prompt"]
+        again = save(page, tile_menu(page, name).get_by_role("button", name="512", exact=True), tmp_path)
+        with Image.open(kept) as small, Image.open(again) as large:
+            assert resized(small, 512).tobytes() == large.tobytes()
+        page.keyboard.press("Escape")
+
+        # The pad has gone on meanwhile; the mixture brings prompts, seeds and point back.
+        page.get_by_role("tab", name="Mix").click()
+        page.get_by_role("button", name="New seeds").click()
+        page.get_by_role("textbox", name="Left above").fill("a lone house")
+        expect(page.get_by_role("button", name="Go to a lone house, left above")).to_be_visible()
+        page.get_by_role("slider", name="Place between the four prompts").press("ArrowUp")
+        expect(page.locator("#pad .pad")).to_have_attribute("data-point", "0.550 0.450")
+        page.get_by_role("tab", name="Album").click()
+        album.get_by_role("button", name=f"Open: {name}").click()
+        expect(page.get_by_role("textbox", name="Left above")).to_have_value(first.prompts[0])
+        expect(page.locator("#pad .pad")).to_have_attribute("data-point", "0.550 0.500")
+        expect(page.get_by_role("button", name=f"Go to {first.prompts[0]}, left above")).to_be_visible()
+        last = site.engine.mixed[-1]
+        assert list(last.seeds) == list(first.seeds) and list(last.prompts) == list(first.prompts)
+        assert list(last.weights) == pytest.approx(list(first.weights))
+
+        # So does its PNG, for somebody whose pad was never seen.
+        other = visit(site.url)
+        other.locator("#reopen input[type=file]").set_input_files(kept)
+        expect(other.locator("#pad .pad")).to_have_attribute("data-point", "0.550 0.500")
+        expect(other.get_by_role("textbox", name="Left above")).to_have_value(first.prompts[0])
+        assert list(site.engine.mixed[-1].seeds) == list(first.seeds)
+
+
+def fill_album(page: Page, count: int) -> None:
+    one = recipes(FakeEngine(), 1)[0]
+    page.evaluate(
+        "([recipe, count]) => { for (let i = 0; i < count; i++) window.playground.album.add({ ...recipe, seed: String(i + 1) }); }",
+        [one, count],
+    )
+    page.get_by_role("tab", name="Album").click()
+
+
+def test_many_are_saved_with_progress_and_can_be_stopped(cache_folder, visit, tmp_path, monkeypatch):
+    monkeypatch.setattr("ui.deliver.SLICE_SECONDS", 0.0)
+    with served(FakeEngine()) as site:
+        page = visit(site.url, viewport={"width": 1100, "height": 900})
+        fill_album(page, 66)
+        album = page.locator("#album")
+        expect(album).to_contain_text("takes the first 64")
+        expect(album.locator(".tile.done img")).to_have_count(24)
+        save_as = album.locator("summary", has_text="Save as")
+        save_as.click()
+        path = save(page, album.get_by_role("button", name="Sprite sheet"), tmp_path)
+        assert path.name == "a-red-apple-sprites.zip"
+        with zipfile.ZipFile(path) as archive:
+            assert len(json.loads(archive.read("sprites.json"))["frames"]) == 64
+        expect(album.get_by_role("button", name="Cancel")).to_be_hidden()
+
+        site.engine.delay = 0.05
+        save_as.click()
+        album.get_by_role("button", name="Kit").click()
+        expect(album.locator(".bulk-progress[role=status]")).to_contain_text("of 64 pictures")
+        album.get_by_role("button", name="Cancel").click()
+        expect(album.locator(".bulk-progress[role=status]")).to_have_text("Stopped")
+        expect(album.get_by_role("button", name="Cancel")).to_be_hidden()
+        site.engine.delay = 0.0
+        drawn = site.engine.steps_done
+        save_as.click()
+        expect(album.get_by_role("button", name="Kit")).to_be_enabled()
+        assert site.engine.steps_done == drawn  # nothing goes on behind it
 
 
 def test_a_broken_album_is_no_broken_page(site, visit):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ def client(site, tmp_path) -> Client:
 
 def test_only_these_endpoints_are_named_and_typed(client):
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
-    assert set(endpoints) == {"/generate", "/interpolate", "/judge", "/mix", "/search"}
+    assert set(endpoints) == {"/generate", "/interpolate", "/judge", "/make", "/mix", "/search"}
     types = {p["parameter_name"]: p["type"].get("type") for p in endpoints["/generate"]["parameters"]}
     assert types["prompt"] == "string" and types["num_images"] == "integer" and types["strict"] == "boolean"
     assert endpoints["/generate"]["returns"][0]["python_type"]["type"] == "list[filepath]"
@@ -89,10 +90,30 @@ def test_search_returns_drawings_of_the_reference_set(client):
     assert set(found[0]) == {"label", "style", "set", "licence", "score"} and found[0]["score"] >= found[1]["score"]
 
 
+def test_a_use_adds_its_words_and_its_style(client):
+    _, _, (told,) = client.predict("a cat", 1, 3, use="storybook", api_name="/generate")
+    assert told["prompt"] == "a cat on a green meadow" and told["settings"]["style"] == "3d"
+    _, _, (told,) = client.predict("a cat at night", 1, 3, style="flat", use="storybook", api_name="/generate")
+    assert told["prompt"] == "a cat at night" and told["settings"]["style"] == "flat"
+
+
+def test_a_file_is_made_of_records(client):
+    _, _, records = client.predict("a cat", 2, 7, api_name="/generate")
+    _, mixture = client.predict(["a cat", "a dog"], [1, 3], [4, 5], api_name="/mix")
+    file = client.predict([*records, mixture], "sprites", api_name="/make")
+    with zipfile.ZipFile(file) as archive:
+        assert len(json.loads(archive.read("sprites.json"))["frames"]) == 3
+        assert [recipe["prompt"] for recipe in json.loads(archive.read("recipes.json"))] == ["a cat", "a cat", "a cat | a dog"]
+    assert Path(client.predict(records, "storybook", api_name="/make")).read_bytes().startswith(b"%PDF")
+
+
 def test_judge_returns_a_verdict(client):
     verdict = client.predict("a green apple", api_name="/judge")
     assert verdict["verdict"] == "known" and verdict["score"] == 1 and verdict["refused"] is False
     assert verdict["nearest"][0]["caption"] == "a green apple"
+
+
+RECORD = {"prompt": "a cat", "seed": 7, "settings": {}}
 
 
 @pytest.mark.parametrize(
@@ -126,6 +147,14 @@ def test_judge_returns_a_verdict(client):
         ("/mix", {"prompts": ["a cat", ""]}, "empty"),
         ("/mix", {"prompts": ["a cat"], "weights": ["much"]}, "weight must be a number"),
         ("/mix", {"prompts": ["a cat"], "seeds": [None]}, "seed is missing"),
+        ("/generate", {"prompt": "a cat", "use": "wallpaper"}, "no such use"),
+        ("/make", {"records": []}, "1 to 64"),
+        ("/make", {"records": "all"}, "must be a list"),
+        ("/make", {"records": [{"prompt": "a cat"}]}, "records of pictures"),
+        ("/make", {"records": [RECORD], "what": "exe"}, "Choose what to save"),
+        ("/make", {"records": [RECORD] * 65}, "1 to 64"),
+        ("/make", {"records": [RECORD, RECORD | {"seed": "-1"}]}, "Picture 2 of 2: The seed"),
+        ("/make", {"records": [RECORD, RECORD | {"prompt": "🍎"}]}, "Picture 2 of 2: The prompt has no words"),
         ("/judge", {"prompt": ["a cat"]}, "must be text"),
         ("/search", {"text": ""}, "empty"),
         ("/search", {"text": "a cat", "limit": 0}, "between 1 and 100"),

@@ -1,12 +1,11 @@
 // What was drawn in this browser. The recipes are the browser's own (window.playground.album); the pictures in view are drawn anew:
 // server.redraw_pictures answers {visitor, recipes} with {state, message, pictures: [{image, link, code} or {message}]}. The widget's
 // "select" asks to open one: {recipe}.
-const { make, groundSwitch, menu, album, starButton, saveFiles, visitor } = window.playground;
+const { make, groundSwitch, menu, album, starButton, bulkSaver, dropdown, item, visitor } = window.playground;
 
 const PAGE = 24;
 const AT_ONCE = 4;
 const AGAIN = 800; // milliseconds before the server is asked again, when it said to wait
-const KIT = 16;
 
 const status = make("p.wall-status");
 const alarm = make("p.wall-alarm", { role: "alert", hidden: true });
@@ -15,7 +14,16 @@ const filters = ["All", "Favourites"].map((label, index) => {
   button.addEventListener("click", () => choose(index));
   return button;
 });
-const kit = make("button.tool", { type: "button" }, "Save as a kit");
+const complain = (message) => {
+  alarm.hidden = !message;
+  alarm.textContent = message;
+};
+const bulk = bulkSaver(server, complain);
+const kinds = [{ name: "kit", label: "Kit", output: "PNG and SVG of each, a sheet of stickers, recipes, attribution" }, ...props.uses];
+const choices = kinds.map(({ name, label, output }) => item(label, () => saveAll(name), output));
+const saveAs = dropdown("Save these pictures as", "One file of these pictures", "Save as ▾", ...choices);
+saveAs.classList.add("in-tools");
+const saveHint = make("span.bulk-progress");
 const forget = make("button.tool", { type: "button" });
 const tiles = make("ul.tiles", { "aria-label": "Your pictures" });
 const more = make("button.tool", { type: "button", hidden: true }, "Show more");
@@ -23,7 +31,7 @@ const root = make("section.wall.album", { "aria-label": "Your album" });
 root.append(
   make("div.wall-bar", {}, status, groundSwitch(root)),
   alarm,
-  make("div.album-tools", { role: "group", "aria-label": "Which pictures" }, ...filters, kit, forget),
+  make("div.album-tools", { role: "group", "aria-label": "Which pictures" }, ...filters, saveAs, forget, saveHint, ...bulk.parts),
   tiles,
   make("div.wall-tools", {}, more),
 );
@@ -34,10 +42,6 @@ let limit = PAGE;
 const drawn = new Map(); // id -> what the server said
 const shown = new Map(); // id -> its tile
 
-const complain = (message) => {
-  alarm.hidden = !message;
-  alarm.textContent = message;
-};
 const entries = () => album.all().filter((entry) => entry.star || !onlyStars);
 
 const fill = (id, entry) => {
@@ -117,8 +121,8 @@ const show = () => {
   const kept = album.lasting() ? "kept in this browser only" : "kept until this page is closed: the browser lends no storage";
   status.textContent = all.length ? `${all.length} ${what}${all.length === 1 ? "" : "s"}, ${kept}` : onlyStars ? "No favourites yet: press ☆ on a picture" : "What you make in this browser will be here";
   more.hidden = all.length <= limit;
-  kit.disabled = !all.length;
-  kit.textContent = all.length > KIT ? `Save the first ${KIT} as a kit` : "Save as a kit";
+  saveAs.hidden = !all.length;
+  saveHint.textContent = all.length > props.most ? `“Save as” takes the first ${props.most}` : "";
   forget.disabled = !plain;
   forget.textContent = stars ? "Forget all but favourites" : "Forget all";
   delete forget.dataset.sure;
@@ -135,12 +139,12 @@ more.addEventListener("click", () => {
   limit += PAGE;
   show();
 });
-kit.addEventListener("click", async () => {
-  kit.disabled = true;
-  const recipes = entries().slice(0, KIT).map(({ recipe }) => recipe);
-  complain(await saveFiles(server, { what: "kit", recipes }));
-  kit.disabled = false;
-});
+const saveAll = (what) => {
+  saveAs.open = false;
+  saveAs.firstChild.focus();
+  const recipes = entries().slice(0, props.most).map(({ recipe }) => recipe);
+  bulk.save({ what, recipes }, choices);
+};
 // What is forgotten can't be brought back, so it takes a second press.
 forget.addEventListener("click", () => {
   if (forget.dataset.sure) return album.forget();

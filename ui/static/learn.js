@@ -1,6 +1,6 @@
 // A look inside one picture. server.look_inside answers {visitor, recipe} or {visitor, prompt} with {state, message, insight};
 // server.look_back answers {visitor} with {state, message, prompts, moments: [{stage, steps, minutes, images}]}.
-const { make, album, visitor, toLook, starButton, menu, groundSwitch } = window.playground;
+const { make, album, visitor, toLook, mixture, starButton, menu, groundSwitch } = window.playground;
 
 const AGAIN = 800;
 const HOT = [242, 71, 106];
@@ -203,7 +203,7 @@ const arrive = () => {
   const recipe = toLook(arrive);
   if (recipe) look({ recipe });
   else if (!asked && root.checkVisibility()) {
-    const newest = album.all().find((entry) => !entry.recipe.settings.includes('"prompts"')); // a mixture has no words of its own
+    const newest = album.all().find(({ recipe }) => !mixture(recipe));
     look(newest ? { recipe: newest.recipe } : { prompt: props.example });
   }
   if (!looked && root.checkVisibility()) {

@@ -1,7 +1,7 @@
-// A pad between four prompts. Value: {stamp, state, message, points: [{x, y, image}], file}; state is idle, done, waiting or error.
+// A pad between four prompts. Value: {stamp, state, message, points: [{x, y, image}], file, recipe}; state is idle, done, waiting or error.
 // server.draw_points answers with such a value: {visitor, stamp, prompts, style, points: [[x, y], …], seeds}; the widget's "submit" asks
-// for one picture to save: {stamp, points, seeds}, and its "input" for the prompts and the style of a link: {link}.
-const { make, address, after, box, groundSwitch, copy, linkTo, takeLink, visitor } = window.playground;
+// for one picture to keep, which comes with a file and a recipe: {stamp, points, seeds}, and its "input" for the prompts and the style of a link: {link}.
+const { make, address, after, album, box, fill, groundSwitch, copy, linkTo, onLink, visitor } = window.playground;
 
 const STILL = 500; // milliseconds without a key before the corners are drawn anew
 const AGAIN = 600; // milliseconds before the server is asked again, when it said to wait
@@ -138,16 +138,20 @@ share.addEventListener("click", () => {
   parts.set("at", at.map((number) => number.toFixed(3)).join(" "));
   copy(linkTo(parts), share);
 });
-const opened = new URLSearchParams(takeLink("mix").slice(1));
-if (opened.has("mix")) {
+onLink("mix", (link) => {
+  const opened = new URLSearchParams(link.slice(1));
   const numbers = (name, count, highest) => {
     const found = (opened.get(name) ?? "").split(" ").map(Number);
     return found.length === count && found.every((number) => number >= 0 && number <= highest) ? found : null;
   };
   seeds = numbers("seeds", 4, 2 ** 32 - 1)?.map(Math.trunc) ?? seeds;
   at = numbers("at", 2, 1) ?? at;
-  trigger("input", { link: `#${opened}` });
-}
+  told = told.map(() => null); // drawn anew, even where only the seeds or the point are others
+  trigger("input", { link });
+  const prompts = opened.getAll("mix");
+  if (prompts.length === CORNERS.length) prompts.forEach((prompt, index) => fill(props.fields[index], prompt));
+  begin();
+});
 
 // Receiving
 
@@ -183,6 +187,7 @@ const receive = (value) => {
     root.dataset.point = answered.at.map((number) => number.toFixed(3)).join(" ");
     const parts = place();
     status.textContent = parts.map(([text, share]) => `${share} % ${text}`).join(" · ");
+    if (value.recipe) album.add(value.recipe);
     const href = address(value.file);
     save.toggleAttribute("href", Boolean(href));
     save.setAttribute("aria-disabled", String(!href));

@@ -91,6 +91,20 @@ window.playground = (() => {
     history.replaceState(null, "", location.pathname + location.search);
     return link;
   };
+  // A widget that opens links of its own kind: the page's, and those that are opened while it is there.
+  const openers = new Map();
+  const onLink = (part, open) => {
+    openers.set(part, open);
+    const link = takeLink(part);
+    if (link) open(link);
+  };
+  const openLink = (behind) => {
+    opened = `#${behind}`;
+    for (const [part, open] of openers) {
+      const link = takeLink(part);
+      if (link) open(link);
+    }
+  };
   const linkTo = (behind) => `${location.origin}${location.pathname}${location.search}#${behind}`;
   addEventListener("hashchange", () => location.reload());
   const tabOf = (id) => document.querySelector(`#tabs [role=tab][data-tab-id="${id}"]`);
@@ -125,26 +139,79 @@ window.playground = (() => {
     setTimeout(() => (button.textContent = label), 1600);
   };
 
-  // Asks a widget's server for files of pictures and saves them. Resolves to a sentence where that fails, else to "".
+  // Asks a widget's server for files of pictures and saves them. Resolves to a sentence where that fails or something is to be told,
+  // else to "". A file of many pictures comes in slices: `news` gets each answer, and says whether to go on.
   const BUSY = 800;
-  const saveFiles = async (server, question, tries = 6) => {
+  const TRIES = 6;
+  const saveFiles = async (server, question, news = () => true) => {
+    let asked = question;
     let answer;
-    try {
-      answer = await server.deliver_files({ visitor, ...question });
-    } catch {
-      return "The server can't be reached: try again in a moment.";
-    }
-    if (answer.state === "waiting" && tries > 0) {
-      await new Promise((resolve) => setTimeout(resolve, BUSY));
-      return saveFiles(server, question, tries - 1);
+    for (let tries = TRIES; ; ) {
+      try {
+        answer = await server.deliver_files({ visitor, ...asked });
+      } catch {
+        return "The server can't be reached: try again in a moment.";
+      }
+      if (answer.token) asked = { token: answer.token };
+      if (answer.state === "working") tries = TRIES;
+      else if (answer.state !== "waiting" || tries-- === 0) break;
+      else await new Promise((resolve) => setTimeout(resolve, BUSY));
+      if (!news(answer)) {
+        server.deliver_files({ visitor, ...asked, stop: true }).catch(() => {}); // given up by itself, if this is lost
+        return "";
+      }
     }
     if (answer.state !== "done") return answer.message || "The server is busy: try again in a moment.";
     const link = make("a", { href: address({ url: answer.address }), download: answer.name });
     document.body.append(link);
     link.click();
     link.remove();
-    return "";
+    return answer.note ?? "";
   };
+
+  // Saving many pictures as one file: how far it is, and a button to stop it. `save` disables `buttons` meanwhile.
+  const bulkSaver = (server, say) => {
+    const progress = make("span.bulk-progress", { role: "status" });
+    const cancel = make("button.tool", { type: "button", hidden: true }, "Cancel");
+    let wanted = true;
+    cancel.addEventListener("click", () => {
+      wanted = false;
+      cancel.disabled = true;
+      progress.textContent = "Stopping";
+    });
+    const save = async (question, buttons) => {
+      const focused = document.activeElement;
+      wanted = true;
+      cancel.hidden = cancel.disabled = false;
+      for (const button of buttons) button.disabled = true;
+      say("");
+      progress.textContent = "Making the file";
+      const told = await saveFiles(server, question, (answer) => {
+        if (wanted && answer.message) progress.textContent = answer.message;
+        return wanted;
+      });
+      for (const button of buttons) button.disabled = false;
+      cancel.hidden = true;
+      progress.textContent = wanted ? "" : "Stopped";
+      say(told);
+      if (document.activeElement === document.body) focused?.focus();
+    };
+    return { save, parts: [progress, cancel] };
+  };
+
+  // What the pictures are for: one of the uses of the page, or null.
+  const use = (() => {
+    const listeners = new Set();
+    let chosen = null;
+    return {
+      chosen: () => chosen,
+      listen: (listener) => listeners.add(listener),
+      choose: (preset) => {
+        chosen = preset;
+        for (const listener of listeners) listener();
+      },
+    };
+  })();
 
   // Behind a picture: other sizes and formats to save, its link, its Python. `kept` is {recipe, link, code}.
   const dropdown = (name, title, label, ...items) =>
@@ -170,7 +237,7 @@ window.playground = (() => {
       "⋯",
       make("div.sizes", { role: "group", "aria-label": "PNG in another size" }, make("span", { "aria-hidden": "true" }, "PNG"), ...sizes),
       item("SVG", save("svg"), "Traced into vector graphics"),
-      item("Look inside", () => look(kept.recipe), "What the model did, step by step"),
+      mixture(kept.recipe) ? null : item("Look inside", () => look(kept.recipe), "What the model did, step by step"),
       kept.link ? item("Copy link", (button) => copy(linkTo(kept.link), button), "A link that opens this picture here") : null,
       kept.code ? item("Copy Python", (button) => copy(kept.code, button), "A program that makes this picture") : null,
     );
@@ -256,6 +323,9 @@ window.playground = (() => {
     };
   })();
 
+  // A mixture of several prompts has no words of its own to look into.
+  const mixture = (recipe) => recipe.settings.includes('"prompts"');
+
   // The Learn tab looks inside one picture at a time; it may not be there yet when it is asked to.
   let looked = null;
   let lookNow = null;
@@ -302,7 +372,8 @@ window.playground = (() => {
   };
 
   return {
-    box, fill, check, make, address, after, groundSwitch, visitor, takeLink, linkTo, copy, saveFiles, saver, dropdown, item, menu, album, starButton, lineVoice,
-    openTab, look, toLook,
+    box, fill, check, make, address, after, groundSwitch, chooseGround: choose, visitor, takeLink, onLink, openLink, linkTo, copy, saveFiles, bulkSaver,
+    use, saver, dropdown, item, menu, album, starButton, lineVoice, openTab, look, toLook,
+    mixture,
   };
 })();

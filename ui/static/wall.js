@@ -1,8 +1,9 @@
 // The pictures of one run. Value: {ticket, number, state, message, waiting, note, total, prompt, pictures: [{index, seed, name, file, score,
-// recipe, link, code}], progress: {index, step, steps, preview}}; state is idle, busy, done, stopped or error. Its "select" asks for
-// pictures like one of these: {way: "vary" or "more", recipe}; its "input" for what a link says: {link}. server.deliver_files answers
-// {visitor, what: "png", "svg" or "kit", recipes, size} with {state, message, address, name}.
-const { box, make, address, fill, check, groundSwitch, menu, album, starButton, saveFiles, takeLink, lineVoice } = window.playground;
+// recipe, link, code, vector, space}], progress: {index, step, steps, preview}, elsewhere}; state is idle, busy, done, stopped or error,
+// and elsewhere a link to open in another widget. Its "select" asks for pictures like one of these: {way: "vary" or "more", recipe}; its
+// "input" for what a link says: {link}. server.deliver_files answers {visitor, what: "png", "svg", "kit" or the name of a use, recipes,
+// size} with {state, message, address, name}.
+const { box, make, address, fill, check, groundSwitch, menu, album, starButton, bulkSaver, use, takeLink, openLink, lineVoice } = window.playground;
 
 const status = make("p.wall-status");
 const spoken = make("p.unseen", { role: "status", "aria-live": "polite" });
@@ -12,7 +13,13 @@ const tiles = make("ul.tiles", { "aria-label": "Pictures" });
 const root = make("section.wall", { "aria-label": "Drawn pictures" });
 const note = make("p.wall-note", { hidden: true });
 const kit = make("button.tool.kit", { type: "button", title: "PNG and SVG of each, a sheet of stickers, recipes, attribution" }, "Save all as a kit");
-const tools = make("div.wall-tools", { hidden: true }, kit);
+const forUse = make("button.tool.for-use", { type: "button", hidden: true });
+const complain = (message) => {
+  alarm.hidden = !message;
+  alarm.textContent = message;
+};
+const bulk = bulkSaver(server, complain);
+const tools = make("div.wall-tools", { hidden: true }, forUse, kit, ...bulk.parts);
 root.append(make("div.wall-bar", {}, status, groundSwitch(root)), bar, alarm, note, tiles, tools, spoken);
 element.replaceChildren(root);
 
@@ -29,15 +36,17 @@ const listen = (event) => {
 };
 document.addEventListener("input", listen, true);
 
-const complain = (message) => {
-  alarm.hidden = !message;
-  alarm.textContent = message;
+const saveAll = (what) => bulk.save({ what, recipes: (props.value?.pictures ?? []).map(({ recipe }) => recipe) }, [kit, forUse]);
+kit.addEventListener("click", () => saveAll("kit"));
+forUse.addEventListener("click", () => saveAll(use.chosen().name));
+const offer = () => {
+  const chosen = use.chosen();
+  forUse.hidden = !chosen;
+  forUse.textContent = chosen?.save ?? "";
+  forUse.title = chosen?.output ?? "";
 };
-kit.addEventListener("click", async () => {
-  kit.disabled = true;
-  complain(await saveFiles(server, { what: "kit", recipes: (props.value?.pictures ?? []).map(({ recipe }) => recipe) }));
-  kit.disabled = false;
-});
+use.listen(offer);
+offer();
 
 const pictureTile = (picture, prompt) => {
   const href = address(picture.file);
@@ -73,6 +82,7 @@ const show = () => {
     slots = Array.from({ length: total }, (_, index) => emptyTile(index));
     tiles.replaceChildren(...slots);
     tiles.dataset.count = total;
+    if (value.elsewhere) openLink(value.elsewhere);
     // On a phone the mat lies below the prompt: it is brought into view when drawing begins.
     if (state === "busy" && innerWidth <= 860) root.scrollIntoView({ block: "nearest", behavior: "smooth" });
   }
