@@ -93,12 +93,12 @@ window.playground = (() => {
   };
   const linkTo = (behind) => `${location.origin}${location.pathname}${location.search}#${behind}`;
   addEventListener("hashchange", () => location.reload());
-  const tabOf = { from: "Interpolate", mix: "Mix" };
+  const tabOf = { from: "interpolate", mix: "mix" };
   const wantedTab = Object.keys(tabOf).find((part) => parts().has(part));
   if (wantedTab) {
     // A tab's widgets are made when it is first seen, and its button comes with the page.
     const look = setInterval(() => {
-      const button = [...document.querySelectorAll("#tabs [role=tab]")].find((tab) => tab.textContent.trim() === tabOf[wantedTab]);
+      const button = document.querySelector(`#tabs [data-tab-id=${tabOf[wantedTab]}]`);
       if (!button) return;
       clearInterval(look);
       button.click();
