@@ -1,19 +1,19 @@
 """The page in two languages: English as it is written in the code, Chinese by a catalogue.
 
 static/zh.json holds the catalogue, static/language.js applies it to whatever appears on the page, so that a new text needs no more
-than a line there. Its key is the English text, whole, as it stands on the page: a label, a title, a sentence of the server. A phrase
-stands in the group of its place, sorted; in it
+than a line there. Its key is the English text, whole, as it stands on the page: a label, a title, a sentence of the server. It goes
+into the group of its place, sorted. In a phrase
 
     {prompt}    stands for any text, which is put in as it is,
     {#count}    for a number,
     {@name}     for a text that is translated itself, such as a setting's name or a whole sentence.
 
-Four groups mean something: "placeholder" holds in boxes' placeholders only, "option" in dropdowns, "part" inside {@places}; "gradio"
-has gradio's own words, in the Chinese that gradio itself uses where it has one.
+Four groups mean something: "placeholder" holds in the placeholders of boxes alone, "option" in dropdowns, "part" inside {@names};
+"gradio" has gradio's own words, in the Chinese that gradio itself uses where it has one.
 
-Elements that show what somebody wrote (a prompt, a caption, code) are to be marked translate="no"; gr.Markdown of some length is
-written twice, with the classes in-english and in-chinese (see `ui.about`). tests/ui/test_language.py opens the page in Chinese and
-fails at every English word that is left.
+Elements that show what somebody wrote (a prompt, a caption, code) are to be marked translate="no". Text of some length is written
+twice, in elements with the classes in-english and in-chinese (see `ui.about`). tests/ui/test_language.py opens the page in Chinese
+and fails at every English word that is left.
 """
 
 from __future__ import annotations
