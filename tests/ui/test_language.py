@@ -15,6 +15,7 @@ from playwright.sync_api import Page, expect
 from dalle.config import PromptError
 from dalle.judge import Judgement, _reason
 from dalle.languages import LATIN, REFINEMENTS, SCRIPTS
+from dalle.requests import StepProgress
 from dalle.wordfilter import REFUSED
 from dalle.words import content_words
 from tests.ui.conftest import PATIENCE, served
@@ -22,8 +23,14 @@ from tests.ui.fake_engine import FakeEngine
 from tests.ui.test_accessibility import found
 from ui.about import ABOUT, ABOUT_ZH
 from ui.components import asset
+from ui.direct import BUSY
+from ui.failures import UNEXPECTED
+from ui.generate import stopped, summary, told
 from ui.language import catalogue, language_head
+from ui.links import other_model
+from ui.runner import TURNED_AWAY
 from ui.settings import PageSettings
+from ui.verdict import HEADLINES
 
 expect.set_options(timeout=PATIENCE)
 
@@ -187,6 +194,24 @@ def test_every_error_has_its_chinese(talk, visit):
     assert {message: place for message, place in found.items() if chinese[message] is None} == {}
 
 
+def test_what_the_server_reports_has_its_chinese(talk, visit):
+    step, candidates = StepProgress(1, 2, 3), StepProgress(8, 2, 3, 16, 8)
+    said = [*HEADLINES.values(), TURNED_AWAY, UNEXPECTED, BUSY, "The model is loading.", "Waiting for a turn", "Starting"]
+    said += [told(step, 4)[0], told(candidates, 4)[0], stopped(1, 4), stopped(0, 0), summary(1, 0.3, "cuda"), summary(2, 1, "cpu")]
+    made = (("tests/fake", "0ld"), ("another/model", "0ld"), ("", "0ld"))
+    said += [other_model(each, talk.engine) for each in made]
+    assert {sentence for sentence, chinese in translated(visit(talk.url), said).items() if chinese is None} == set()
+
+
+def test_what_the_scripts_say_has_its_chinese(talk, visit):
+    scripts = [re.sub(r"(?m)(^|\s)//.*$", "", path.read_text()) for path in (ROOT / "ui" / "static").glob("*.js")]
+    said = {text for script in scripts for text in re.findall(r'"([A-Z](?:[a-z]|[A-Z0-9]* [a-z])[^"\n]*)"', script)}
+    said -= {"Enter", "Escape"}  # keys
+    said -= {"Checkerboard", "White", "Dark"}  # of "White background" and the like
+    assert len(said) > 50
+    assert {sentence for sentence, chinese in translated(visit(talk.url), sorted(said)).items() if chinese is None} == set()
+
+
 def test_both_texts_about_the_model_have_the_same_parts():
     for mark in (r"^## ", r"^- ", r"\*\*.+?\*\*", r"(?<!\*)\*[^*]+\*(?!\*)", r"\{hours\}"):
         assert len(re.findall(mark, ABOUT, re.MULTILINE)) == len(re.findall(mark, ABOUT_ZH, re.MULTILINE)), mark
@@ -255,7 +280,7 @@ def test_the_model_s_state_is_told_in_chinese(cache_folder, visit):
         expect(page.locator("#status").get_by_role("alert")).to_contain_text("/models/x 已损坏：请重新下载或训练检查点。")
 
 
-def test_nothing_is_cut_off_on_a_phone(talk, visit):
+def test_nothing_is_cut_off_on_a_phone_and_no_tab_forgotten(talk, visit):
     page = visit(talk.url, **CHINESE, viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
     draw(page, "a red apple")
     drawn(page)
@@ -268,6 +293,7 @@ def test_nothing_is_cut_off_on_a_phone(talk, visit):
               .filter(([box]) => box.width && (box.left < 0 || box.right > 360.5))"""
         )
         assert cut == []
+        assert english(page, "a red apple") == []
 
 
 def test_the_way_back_is_exact(talk, visit):
