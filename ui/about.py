@@ -58,13 +58,53 @@ browser's own storage; the server draws its pictures anew when you look at it, a
 behind its #, which browsers do not send along. The page loads nothing from other sites.
 """
 
+# A line's end would be a space between Chinese letters, so lines are joined.
+ABOUT_ZH = """
+## 这是什么
+
+一个小型文字生成图片模型，以及试玩它的页面。语言模型把你的文字变成数字，第二个网络把这些数字和一些噪声变成一份紧凑的图片编码，\
+再由解码器把编码画出来：256×256 像素，带透明背景，画好就能当贴纸、图标或游戏素材。
+
+**生成**：按一句话画最多十六张图片。相同的文字、种子和设置会得到相同的图片；这些信息都写在你保存的 PNG 里，\
+在这里打开这样的 PNG 就能恢复它的设置。图片上的 ⋯ 里有其他尺寸、SVG、链接和 Python 代码。\
+**插值**：在模型内部从一个提示词走到另一个，每一帧都由模型绘制，没有一帧是两张图片叠出来的。**混合**：在四个提示词之间做同样的事。\
+**图册**：收着在这个浏览器里画过的图片；打包保存会得到 PNG 和 SVG、一版贴纸，以及需要随附的署名。
+
+绘制之前，每个提示词下面的评审会说明这些文字与模型所学有多接近，以及它认识的哪些说法最接近。\
+*严格模式*会拒绝评审认为画不好的提示词。
+
+## 它学过什么
+
+采用开放许可的图画：多套表情、贴纸和图标，配上文字说明，组合成小场景。没有照片，没有真人图片，也没有从互联网上随意收集的内容。\
+模型说明卡列出了每套素材的版本和许可。
+
+## 它做不到什么
+
+- 照片、真人面孔、文字、商标。
+- 长而复杂的场景。它认识两千来种东西，会几种颜色、数量和位置，有时还会弄混。
+- 英文以外的语言：提示词请用英文，评审发现其他语言时会提醒。
+
+## 不得用于
+
+- 任何**医学图片**，或其他关系到人的健康与安全的用途。
+- 粗俗或侮辱性的图片：提示词含有词表中的这类词会被拒绝。词表只认词，不懂意思。
+- **欺骗**：把图片冒充照片、证据或他人的作品。保存的每个文件都在元数据里写明由模型生成，请予保留。
+
+## 隐私
+
+提示词和图片不会写入日志，也不会发往别处。图片存放在本服务器的临时文件夹里，名称无法猜到，{hours} 小时后删除。\
+图册只是你浏览器自己存储的提示词、种子和设置；你查看时服务器重新绘制，并不保留。\
+链接要恢复的内容写在 # 之后，浏览器不会发送这一部分。本页面不从其他网站加载任何内容。
+"""
+
 
 def about_tab(settings: PageSettings) -> gr.Markdown:
     """Lays the tab out; returns the place for the checkpoint's card, which is known once the model is loaded."""
     hours = settings.keep_seconds / 3600
     kept = "an hour" if hours == 1 else f"{hours:g} hours"
     with gr.Column(elem_classes="about"):
-        gr.Markdown(ABOUT.format(hours=kept), elem_id="about")
+        gr.Markdown(ABOUT.format(hours=kept), elem_id="about", elem_classes="in-english")
+        gr.Markdown(ABOUT_ZH.format(hours=f"{hours:g}"), elem_id="about-zh", elem_classes="in-chinese")
         return gr.Markdown(elem_id="model-card")
 
 

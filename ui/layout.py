@@ -17,6 +17,7 @@ from ui.components import asset
 from ui.direct import Direct
 from ui.generate import generate_tab
 from ui.interpolate import interpolate_tab
+from ui.language import SWITCH, language_head
 from ui.learn import learn_tab
 from ui.line import Line
 from ui.mix import mix_tab
@@ -53,6 +54,7 @@ def build_demo(engine: Engine, settings: PageSettings | None = None) -> gr.Block
         with gr.Row(elem_id="masthead"):
             gr.HTML(masthead(settings), apply_default_css=False, js_on_load=None, elem_id="title")
             status = gr.HTML(status_line(engine.status), apply_default_css=False, js_on_load=None, elem_id="status")
+            gr.HTML(SWITCH, apply_default_css=False, js_on_load=None, elem_id="language")
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Generate", id="generate"):
                 generate = generate_tab(engine, runs, direct, settings, tabs)
@@ -85,7 +87,7 @@ def serve(demo: gr.Blocks, *, host: str | None = None, port: int | None = None, 
         server_name=host,
         server_port=port,
         theme=playground_theme(),
-        head=f"<script>{asset('page.js')}</script>",
+        head=f"<script>{asset('page.js')}</script>{language_head()}",
         footer_links=["api"],
         show_error=False,
         strict_cors=True,

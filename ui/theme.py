@@ -22,7 +22,9 @@ PAPER = Color(
 )
 RADIUS = Size("3px", "6px", "8px", "10px", "14px", "18px", "24px", name="round")
 
-BODY_FONT = ("ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "sans-serif")
+LATIN_FONT = ("ui-sans-serif", "system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans")
+CHINESE_FONT = ("PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans SC")
+BODY_FONT = (*LATIN_FONT, *CHINESE_FONT, "sans-serif")
 MONO_FONT = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "DejaVu Sans Mono", "monospace")
 
 

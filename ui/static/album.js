@@ -53,7 +53,7 @@ const fill = (id, entry) => {
   const corner = make("div.corner-tools", {}, starButton(recipe.prompt, recipe));
   let picture = make("p.lost", {}, answer.message ?? "");
   if (answer.image?.startsWith("data:image/webp;base64,")) {
-    picture = make("img", { src: answer.image, alt: recipe.prompt, width: 256, height: 256 });
+    picture = make("img", { src: answer.image, alt: recipe.prompt, translate: "no", width: 256, height: 256 });
     corner.append(menu(recipe.prompt, { recipe, ...answer }, server, complain));
   }
   const open = make("button.like", { type: "button", title: "Load its settings and make it again", "aria-label": `Open: ${recipe.prompt}` }, "Open");
@@ -63,7 +63,7 @@ const fill = (id, entry) => {
   tile.classList.replace("pending", "done");
   tile.removeAttribute("aria-label");
   const likes = make("div.likes", {}, open, remove);
-  tile.replaceChildren(make("figure", {}, make("div.picture", {}, picture, corner), make("figcaption", {}, make("span.said", {}, recipe.prompt)), likes));
+  tile.replaceChildren(make("figure", {}, make("div.picture", {}, picture, corner), make("figcaption", {}, make("span.said", { translate: "no" }, recipe.prompt)), likes));
 };
 
 let asking = false;

@@ -3,7 +3,7 @@ const { fill, make } = window.playground;
 
 const show = () => {
   const chips = (props.value ?? []).map(([label, texts]) => {
-    const chip = make("button.chip", { type: "button" }, label);
+    const chip = make("button.chip", { type: "button", translate: "no" }, label);
     chip.addEventListener("click", () => {
       for (const [id, text] of Object.entries(texts)) fill(id, text);
     });

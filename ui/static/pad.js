@@ -165,7 +165,7 @@ const receive = (value) => {
   alarm.hidden = !failed;
   alarm.textContent = failed ? value.message : "";
   if (value.state === "waiting") {
-    status.textContent = value.message || status.textContent;
+    if (value.message) status.textContent = value.message;
     cornersWanted ||= answered.corners.length > 0;
     pointWanted = true;
     return again();
@@ -186,7 +186,7 @@ const receive = (value) => {
     keep.disabled = false;
     root.dataset.point = answered.at.map((number) => number.toFixed(3)).join(" ");
     const parts = place();
-    status.textContent = parts.map(([text, share]) => `${share} % ${text}`).join(" · ");
+    status.replaceChildren(...parts.flatMap(([text, share], index) => [`${index ? " · " : ""}${share} % `, make("span", { translate: "no" }, text)]));
     if (value.recipe) album.add(value.recipe);
     const href = address(value.file);
     save.toggleAttribute("href", Boolean(href));

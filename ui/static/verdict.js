@@ -48,7 +48,7 @@ const show = () => {
   nearest.replaceChildren(
     ...(captions.length ? [make("span.chips-title", {}, "It knows")] : []),
     ...captions.map((caption) => {
-      const chip = make("button.chip", { type: "button" }, caption);
+      const chip = make("button.chip", { type: "button", translate: "no" }, caption);
       chip.addEventListener("click", () => fill(props.field, caption));
       return chip;
     }),

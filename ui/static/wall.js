@@ -50,7 +50,7 @@ offer();
 
 const pictureTile = (picture, prompt) => {
   const href = address(picture.file);
-  const image = make("img", { src: href, alt: prompt, width: 256, height: 256, decoding: "async" });
+  const image = make("img", { src: href, alt: prompt, translate: "no", width: 256, height: 256, decoding: "async" });
   const seed = make("button.seed", { type: "button", title: "Keep this seed for the next drawing" }, `seed ${picture.seed}`);
   seed.addEventListener("click", () => fill("seed", picture.seed));
   const save = make("a.save", { href, download: picture.name, "aria-label": `Save picture ${picture.index + 1} as PNG` }, "PNG");
