@@ -155,7 +155,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=7999)
     parser.add_argument("--out", type=Path, default=None, help="write the table here (.md), and .json beside it")
     parser.add_argument("--no-page", action="store_true", help="the model alone")
-    parser.add_argument("--no-browser", action="store_true", help="without slider and visitors in headless Chromium (needs playwright)")
+    parser.add_argument(
+        "--no-browser", action="store_true", help="without slider and visitors in headless Chromium (needs playwright)"
+    )
     arguments = parser.parse_args(argv)
     browser = not (arguments.no_page or arguments.no_browser)
     if browser and importlib.util.find_spec("playwright") is None:
