@@ -8,6 +8,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
+from tests.ui.conftest import served
+from tests.ui.fake_engine import FakeEngine
 from tests.ui.test_page import draw, mat, open_path
 
 SERIOUS = ("serious", "critical")
@@ -61,6 +63,22 @@ def test_axe_finds_nothing_serious(site, visit, scheme: str, device: dict[str, A
     expect(page.locator("#model-card")).to_contain_text("Drawn by a test.")
     complaints["About"] = found(page)
     assert {tab: told for tab, told in complaints.items() if told} == {}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_in_the_line_and_beyond_it(cache_folder, visit, scheme: str):
+    engine = FakeEngine()
+    engine.pause_at = 0
+    with served(engine, at_once=1, max_queue=1) as crowded:
+        first, second, third = (visit(crowded.url, color_scheme=scheme, reduced_motion="reduce") for _ in range(3))
+        draw(first, "a cat", num_images=1)
+        expect(mat(first, "busy")).to_contain_text("Starting")
+        draw(second, "a dog", num_images=1)
+        expect(mat(second, "busy")).to_contain_text("you are next")
+        draw(third, "a star", num_images=1)
+        expect(third.locator("#wall").get_by_role("alert")).to_contain_text("the line is full")
+        assert found(second) == [] and found(third) == []
+        engine.pause_at = None
 
 
 def test_axe_would_find_something(site, visit):

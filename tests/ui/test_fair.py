@@ -269,6 +269,26 @@ def test_beyond_the_bounds_programs_get_a_sentence(cache_folder, tmp_path):
         assert third.predict("a cat", 1, api_name="/generate")
 
 
+def test_an_address_has_its_share_too(cache_folder, tmp_path, visit, monkeypatch):
+    monkeypatch.setattr("ui.direct.MAX_OF_ADDRESS", 0)
+    engine = FakeEngine()
+    engine.pause_at = 0
+    with served(engine, max_per_address=1) as site:
+        first, second = (client(site, tmp_path) for _ in range(2))
+        job = first.submit("a cat", 1, api_name="/generate")
+        until(lambda: engine.active == 1)
+        with pytest.raises(AppError, match="1 at your network address"):
+            second.predict("a cat", 1, api_name="/generate")
+        engine.pause_at = None
+        assert job.result(timeout=PATIENCE / 1000)
+        # The scripts' questions come by another way, and their page asks again.
+        page = visit(site.url)
+        page.get_by_role("tab", name="Mix").click()
+        expect(page.locator("#pad .wall-status")).to_have_text("Many people are drawing just now.")
+        monkeypatch.setattr("ui.direct.MAX_OF_ADDRESS", 1)
+        expect(page.locator("#pad .corner img")).to_have_count(4)
+
+
 def test_a_program_that_goes_away_gives_its_place_back(cache_folder, tmp_path):
     engine = FakeEngine()
     engine.pause_at = 1
