@@ -58,16 +58,14 @@ window.playground.language = (() => {
     } catch {
       // no storage here: the browser's languages decide
     }
-    if (stored in LANGUAGES) return stored;
-    const known = navigator.languages.map((name) => name.slice(0, 2).toLowerCase()).find((name) => name in LANGUAGES);
-    return known ?? "en";
+    const wanted = [stored ?? "", ...navigator.languages].map((name) => name.slice(0, 2).toLowerCase());
+    return wanted.find((name) => Object.hasOwn(LANGUAGES, name)) ?? "en";
   };
   let current = chosen();
 
   // Scripts read texts back, as a button that says "Copied" for a moment does: what was Chinese on the page is known by its English.
   // Gradio writes Chinese words of its own in a Chinese browser.
-  const MOST = 1000;
-  const shownFor = new Map();
+  const shownFor = new Map(); // Chinese -> the English that stood there last, of phrases without places
   const gradio = new Map(Object.entries(groups.gradio).map(([english, chinese]) => [chinese, english]));
   const english = (text) => shownFor.get(text) ?? gradio.get(text) ?? text;
 
@@ -78,10 +76,7 @@ window.playground.language = (() => {
     const record = kept.get(node)?.[name];
     const source = record?.shown === now ? record.english : english(now);
     const shown = current === "zh" ? (translated(source, group) ?? source) : source;
-    if (shown !== source) {
-      if (shownFor.size >= MOST) shownFor.delete(shownFor.keys().next().value);
-      shownFor.set(shown, source);
-    }
+    if (shown !== source && general.exact.has(source)) shownFor.set(shown, source);
     if (record || shown !== source) kept.set(node, { ...kept.get(node), [name]: { english: source, shown } });
     if (shown !== now) write(whole.replace(now, () => shown));
   };
@@ -101,7 +96,7 @@ window.playground.language = (() => {
   const settleAll = (root) => {
     if (leftOut(root)) return;
     const walk = document.createTreeWalker(root, NodeFilter.SHOW_ELEMENT | NodeFilter.SHOW_TEXT, (node) =>
-      node.nodeType === Node.ELEMENT_NODE && node.matches(LEFT_OUT) ? NodeFilter.FILTER_REJECT : NodeFilter.FILTER_ACCEPT,
+      node instanceof Element && node.matches(LEFT_OUT) ? NodeFilter.FILTER_REJECT : NodeFilter.FILTER_ACCEPT,
     );
     for (let node = root; node; node = walk.nextNode()) {
       if (node instanceof Text) settleText(node);
