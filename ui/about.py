@@ -19,10 +19,12 @@ transparency, so that a drawing can be used as a sticker, an icon or a game spri
 
 **Generate** draws up to sixteen pictures of a sentence. The same words, seed and settings give the same picture again; all
 of them are written into the PNG that you save, and such a PNG brings its settings back when it is opened here. Behind the
-⋯ on a picture are other sizes, SVG, a link and Python. **Interpolate** walks from one prompt to another inside the model:
-every frame is drawn by it, none is a blend of two pictures. **Mix** does the same between four prompts. **Album** holds
-what was drawn or kept in this browser; a kit has pictures in PNG and SVG, a sheet of stickers, and the attribution to pass
-on. **Make it for** sets style, number and background for a use, and makes one file of all pictures: a storybook, adverts, a
+⋯ on a picture are other sizes, SVG, a link and Python. **Interpolate** walks from one prompt to another inside the model,
+through up to eight stages, and between pictures too: every frame is drawn by it, none is a blend of two pictures. **Mix**
+does the same between four prompts. **Search** finds pictures by words, those of this browser and the drawings that the
+model learned from; **Learn** shows what the model did to draw a picture, and how it learned. **Album** holds what was drawn
+or kept in this browser; a kit has pictures in PNG and SVG, a sheet of stickers, and the attribution to pass on.
+**Make it for** sets style, number and background for a use, and makes one file of all pictures: a storybook, adverts, a
 sprite sheet for a game, teaching cards to print, or icons. Words in such a file are set in Latin letters; others are left
 out, and the page says so. Each carries the recipes and the attributions too: a zip beside the pictures, a PDF attached to it.
 
@@ -53,8 +55,9 @@ its version and licence.
 ## Privacy
 
 Prompts and pictures are not logged and not sent anywhere else. Pictures lie in a temporary folder of this server under
-names that can't be guessed, and are deleted after {hours}. The album is a list of prompts, seeds and settings in your
-browser's own storage; the server draws its pictures anew when you look at it, and keeps none. What a link restores stands
+names that can't be guessed, and so do pictures that you upload; all are deleted after {hours}. The album is a list of
+prompts, seeds and settings in your browser's own storage, with a row of numbers for each picture by which a search finds
+it; the server draws its pictures anew when you look at it, and keeps none. What a link restores stands
 behind its #, which browsers do not send along. The page loads nothing from other sites.
 """
 
@@ -67,8 +70,12 @@ ABOUT_ZH = """
 
 **生成**：按一句话画最多十六张图片。相同的文字、种子和设置会得到相同的图片；这些信息都写在你保存的 PNG 里，\
 在这里打开这样的 PNG 就能恢复它的设置。图片上的 ⋯ 里有其他尺寸、SVG、链接和 Python 代码。\
-**插值**：在模型内部从一个提示词走到另一个，每一帧都由模型绘制，没有一帧是两张图片叠出来的。**混合**：在四个提示词之间做同样的事。\
-**图册**：收着在这个浏览器里画过的图片；打包保存会得到 PNG 和 SVG、一版贴纸，以及需要随附的署名。
+**插值**：在模型内部从一个提示词走到另一个，最多经过八站，也可以在图片之间走；每一帧都由模型绘制，没有一帧是两张图片叠出来的。\
+**混合**：在四个提示词之间做同样的事。**搜索**：按文字查找图片，包括这个浏览器里画过的，以及模型学过的图画。\
+**探究**：展示模型画一张图片时做了什么，以及它是怎样学会的。\
+**图册**：收着在这个浏览器里画过或留下的图片；打包保存会得到 PNG 和 SVG、一版贴纸，以及需要随附的署名。\
+**用途**：为一种用途设好风格、数量和背景，并把所有图片做成一个文件：绘本、广告图、游戏精灵图、可打印的识字卡或图标。\
+这些文件里只能写拉丁字母，其他文字会略去，页面会说明。每个文件都带有配方和署名：压缩包里与图片放在一起，PDF 里作为附件。
 
 绘制之前，每个提示词下面的评审会说明这些文字与模型所学有多接近，以及它认识的哪些说法最接近。\
 *严格模式*会拒绝评审认为画不好的提示词。
@@ -92,8 +99,8 @@ ABOUT_ZH = """
 
 ## 隐私
 
-提示词和图片不会写入日志，也不会发往别处。图片存放在本服务器的临时文件夹里，名称无法猜到，{hours} 小时后删除。\
-图册只是你浏览器自己存储的提示词、种子和设置；你查看时服务器重新绘制，并不保留。\
+提示词和图片不会写入日志，也不会发往别处。图片存放在本服务器的临时文件夹里，名称无法猜到，你上传的图片也一样，{hours} 小时后全部删除。\
+图册只是你浏览器自己存储的提示词、种子和设置，以及供搜索用的每张图片的一行数字；你查看时服务器重新绘制，并不保留。\
 链接要恢复的内容写在 # 之后，浏览器不会发送这一部分。本页面不从其他网站加载任何内容。
 """
 
