@@ -456,6 +456,7 @@ def generate_tab(engine: Engine, runs: Runs, direct: Direct, settings: PageSetti
     dropped.then(lambda: None, outputs=reopen, queue=False, **QUIET)
     wire(dropped, handlers, handlers.draw, ticket, values, [canvas, opinion, seed])
     stop.click(handlers.stop, outputs=canvas, queue=False, trigger_mode="multiple", **QUIET)
+    prompt.change(None, js="() => { window.playground.use.retell?.(); }", api_visibility="private")
     use.select(uses.choose, outputs=[use, num_images, style], queue=False, trigger_mode="multiple", **QUIET)
     verdict.follow(engine, opinion, prompt, style, use)
     return GenerateTab(outbox, steps, best, open_on)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -87,6 +89,22 @@ class Handlers:
         return self.blank(run, "error", TURNED_AWAY) if run else gr.skip()
 
 
+def never_silent(work: Callable[..., Iterator[Any]], outputs: int) -> Callable[..., Iterator[Any]]:
+    """`work`, which leaves all as it is where it has nothing to say: gradio empties the outputs of a generator without a yield."""
+
+    @wraps(work)
+    def updates(*given: Any, **named: Any) -> Iterator[Any]:
+        silent = True
+        with closing(work(*given, **named)) as found:
+            for update in found:
+                silent = False
+                yield update
+        if silent:
+            yield (gr.skip(),) * outputs if outputs > 1 else gr.skip()
+
+    return updates
+
+
 def wire(
     begun: Any, handlers: Handlers, work: Callable[..., Any], ticket: gr.Textbox, values: dict[str, Any], outputs: list[Any]
 ) -> None:
@@ -97,7 +115,7 @@ def wire(
     `outputs` begins with the widget that shows the run.
     """
     begun.then(
-        work,
+        never_silent(work, len(outputs)),
         inputs_kwargs={"ticket": ticket, **values},
         outputs=outputs,
         concurrency_limit=None,

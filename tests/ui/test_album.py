@@ -537,6 +537,9 @@ def test_a_kept_mixture_is_in_the_album_and_back_on_the_pad(cache_folder, visit,
         assert list(last.seeds) == list(first.seeds) and list(last.prompts) == list(first.prompts)
         assert list(last.weights) == pytest.approx(list(first.weights))
 
+        page.get_by_role("tab", name="Generate").click()
+        expect(page.locator("#wall .wall-status")).to_have_text("This picture was mixed: it is on the Mix tab")
+
         # So does its PNG, for somebody whose pad was never seen.
         other = visit(site.url)
         other.locator("#reopen input[type=file]").set_input_files(kept)

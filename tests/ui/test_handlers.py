@@ -17,6 +17,7 @@ from ui.generate import MORE_STRENGTH, Generate, told
 from ui.interpolate import Interpolate, is_level
 from ui.layout import status_line
 from ui.outbox import Outbox
+from ui.runner import never_silent
 from ui.runs import Runs
 from ui.settings import PageSettings
 
@@ -219,6 +220,23 @@ def test_a_visitor_who_goes_away_stops_the_engine():
     updates = handlers.draw(ticket, "a cat", 9, 1, True, 50, 3.0, "any", False, False, 1, "", ME)
     next(update for update in updates if len(update[0]["pictures"]) == 1)
     updates.close()  # what gradio does with the handler of a closed connection
+    assert engine.active == 0
+
+
+def test_a_run_that_says_nothing_leaves_the_page_as_it_is():
+    def silent():
+        yield from ()
+
+    assert list(never_silent(silent, 3)()) == [(gr.skip(),) * 3]
+    assert list(never_silent(silent, 1)()) == [gr.skip()]
+    engine = FakeEngine()
+    handlers = Generate(engine, Runs(), Outbox(gr.HTML()))
+    ticket, _ = handlers.begin("a cat", 1, ME)
+    values = ("a cat", 1, 1, True, 1, 3.0, "any", False, False, 1, "")
+    updates = never_silent(handlers.draw, 3)(ticket, *values, request=ME)
+    while not engine.active:
+        assert next(updates)[0]["state"] == "busy"
+    updates.close()  # as gradio does when a visitor leaves
     assert engine.active == 0
 
 

@@ -137,6 +137,11 @@ def test_a_storybook_from_one_press_to_its_file(site, visit, tmp_path):
     path = save(page, page.locator("#wall").get_by_role("button", name="Save all as a storybook"), tmp_path)
     assert path.name == "a-red-apple-on-a-green-meadow-storybook.pdf" and path.read_bytes().startswith(b"%PDF")
 
+    # What the server writes into the box is told as well as what is typed.
+    page.locator("#examples").get_by_role("button", name="Surprise me").click()
+    expect(page.locator("#uses .use-drawn")).to_have_text("Drawn as a yellow star on a green meadow")
+    expect(mat(page, "done").get_by_role("img", name="a yellow star on a green meadow")).to_have_count(4)
+
     # What is typed next is drawn for the same use, and its own background stays.
     prompt_box(page).fill("a cat at night")
     expect(page.locator("#uses .use-note")).to_have_text("“at night” stays the background.")

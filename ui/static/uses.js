@@ -35,12 +35,7 @@ const tell = async () => {
   drawn.replaceChildren(...(answer.drawn ? ["Drawn as ", make("q", {}, answer.drawn)] : []));
   note.textContent = answer.note ?? "";
 };
-const later = after(WAIT, tell);
-const listen = (event) => {
-  if (!element.isConnected) return document.removeEventListener("input", listen, true);
-  if (event.target === box(props.field)) later();
-};
-document.addEventListener("input", listen, true);
+use.retell = after(WAIT, tell); // called at every change of the prompt, by hand or by the server
 
 const show = () => {
   const preset = chosen();
