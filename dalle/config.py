@@ -26,6 +26,13 @@ MAX_STEPS = 100
 MAX_GUIDANCE = 10.0
 MAX_SEED = 2**32 - 1
 MAX_FRAMES = 65
+"""Frames of a path between two pictures."""
+MAX_PATH_FRAMES = 129
+"""Frames of a path through more of them."""
+MAX_STAGES = 8
+"""Pictures that a path may pass through."""
+MIN_LENGTH, MAX_LENGTH = 0.1, 10.0
+"""Length of the way from one of them to the next, relative to the other ways."""
 MAX_MIXED = 4
 """Prompts that may be mixed into one picture."""
 

@@ -19,7 +19,9 @@ from dalle.config import (
     MAX_FRAMES,
     MAX_IMAGES,
     MAX_MIXED,
+    MAX_PATH_FRAMES,
     MAX_SEED,
+    MAX_STAGES,
     STEPS,
     STYLES,
     Cancelled,
@@ -36,8 +38,11 @@ from dalle.requests import (
     InterpolateRequest,
     Match,
     MixRequest,
+    PathRequest,
     Picture,
     StepProgress,
+    as_path,
+    checked_length,
     checked_share,
     checked_weight,
     noise_recipe,
@@ -52,6 +57,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
+    from dalle.interpolation import Route
     from dalle.judge import Judgement
     from dalle.pipeline import DallePipeline
     from dalle.ranking import Ranker
@@ -62,6 +68,9 @@ BATCH = 8
 """Pictures that are drawn together where many are wanted: a step of so many takes the model for a few hundredths of a second."""
 
 KEPT_TEXTS = 64
+
+ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
+NUMERALS = ("one", "two", "three", "four", "five", "six", "seven", "eight")
 
 
 @dataclass(frozen=True)
@@ -498,30 +507,46 @@ class Engine:
             settings |= {"variation_of": wish.variation_of, "variation_strength": wish.variation_strength}
         return Picture(to_pil(pixels)[0], index, wish.prompt, seed, time.perf_counter() - began, score, settings)
 
-    def interpolate(self, request: InterpolateRequest, cancel: threading.Event | None = None) -> Iterator[Frame]:
+    def interpolate(
+        self, request: InterpolateRequest | PathRequest, cancel: threading.Event | None = None
+    ) -> Iterator[Frame]:
         """Draws the frames of a path coarse to fine. The request is checked before this returns; raises as `generate`."""
-        frames = whole_number(request.frames, "The number of frames", 2, MAX_FRAMES)
-        if request.pacing not in ("even", "raw"):
-            raise SettingError(f"Unknown pacing {request.pacing!r}: choose even or raw.")
-        given = request.num_inference_steps, request.guidance_scale, request.truncation
+        path = with_seeds(as_path(request))
+        route = route_of(path)
+        if path.pacing not in ("even", "raw"):
+            raise SettingError(f"Unknown pacing {path.pacing!r}: choose even or raw.")
+        given = path.num_inference_steps, path.guidance_scale, path.truncation
         steps, guidance = self._settings(*given, path=True)
-        request = with_seeds(request)
-        ends = self._encode_all((request.prompt_a, request.prompt_b), request.style, ("first", "second"))
-        noises = [self._noise([seed], request.truncation) for seed in (request.seed_a, request.seed_b)]
-        return self._interpolate(ends, noises, frames, steps, guidance, request.pacing, cancel)
+        ends = [self._end(path, place) for place in range(len(path.stages))]
+        return self._interpolate(ends, route, steps, guidance, path.pacing, cancel)
 
-    def _encode_all(self, prompts: Sequence[str], style: str | None, names: Sequence[str]) -> list[TextFeatures]:
+    def _end(self, path: PathRequest, place: int) -> End:
+        """Noise and text of a stage."""
+        stage, count = path.stages[place], len(path.stages)
+        drawn = stage.drawn
+        if drawn is None:
+            text = self._encode_one(stage.prompt, path.style, place, count)
+            return End(self._noise([stage.seed], path.truncation), text)
+        text = self._encode_one(drawn.prompt, drawn.style, place, count)
+        seed = whole_number(drawn.seed, "The seed", 0, MAX_SEED)
+        _, guidance = self._settings(drawn.num_inference_steps, drawn.guidance_scale, drawn.truncation)
+        wish = Drawing(drawn.prompt, text, 1, guidance, drawn.truncation, drawn.style)
+        if drawn.variation_of is not None:
+            strength = checked_share(drawn.variation_strength, "The strength of a variation")
+            wish = replace(wish, variation_of=noise_recipe(drawn.variation_of), variation_strength=strength)
+        return End(self._noise_for(wish, [seed]), text)
+
+    def _encode_all(self, prompts: Sequence[str], style: str | None) -> list[TextFeatures]:
         """Features of several prompts; an error says which of them it is about."""
-        found = []
-        for which, prompt in zip(names, prompts, strict=True):
-            try:
-                found.append(self._encode(prompt, style))
-            except PromptError as error:
-                if len(prompts) == 1:
-                    raise
-                count = ("one", "two", "three", "four")[len(prompts) - 1]
-                raise PromptError(f"The {which} of the {count} prompts: {error}") from error
-        return found
+        return [self._encode_one(prompt, style, place, len(prompts)) for place, prompt in enumerate(prompts)]
+
+    def _encode_one(self, prompt: str, style: str | None, place: int, count: int) -> TextFeatures:
+        try:
+            return self._encode(prompt, style)
+        except PromptError as error:
+            if count == 1:
+                raise
+            raise PromptError(f"The {ORDINALS[place]} of the {NUMERALS[count - 1]} prompts: {error}") from error
 
     def _encode(self, prompt: str, style: str | None) -> TextFeatures:
         """Features of a prompt; the last few are kept, since a point that is dragged between prompts asks for them anew."""
@@ -533,7 +558,7 @@ class Engine:
                 self._texts.popitem(last=False)
         return found
 
-    def path_metadata(self, request: InterpolateRequest) -> dict[str, str]:
+    def path_metadata(self, request: InterpolateRequest | PathRequest) -> dict[str, str]:
         """The text that goes into the file of a path whose request has seeds, so that it can be made again."""
         steps, guidance = self._settings(request.num_inference_steps, request.guidance_scale, request.truncation, path=True)
         settings = self._record(steps, guidance, request.style, request.truncation)
@@ -541,9 +566,8 @@ class Engine:
 
     def _interpolate(
         self,
-        ends: list[TextFeatures],
-        noises: list[Tensor],
-        frames: int,
+        ends: list[End],
+        route: Route,
         steps: int,
         guidance: float,
         pacing: str,
@@ -552,36 +576,50 @@ class Engine:
         import torch
 
         from dalle.images import to_pil
-        from dalle.interpolation import coarse_to_fine, mix_noise, mix_text, pace
+        from dalle.interpolation import mix_noise, mix_text, pace
         from dalle.text import TextFeatures
 
-        def latents_at(positions: Sequence[float], steps: int) -> Tensor:
+        def latents_at(points: Sequence[tuple[int, float]], steps: int) -> Tensor:
+            """Of points, each a leg and the share of its end."""
             found = []
-            for first in range(0, len(positions), BATCH):
-                weights = [(1 - position, position) for position in positions[first : first + BATCH]]
-                noise = torch.cat([mix_noise(noises, pair) for pair in weights])
-                text = TextFeatures.stack([mix_text(ends, pair) for pair in weights])
-                *_, latents = self._draw(noise, text, steps, guidance, cancel)
+            for first in range(0, len(points), BATCH):
+                noises, texts = [], []
+                for leg, share in points[first : first + BATCH]:
+                    pair, weights = (ends[leg], ends[(leg + 1) % len(ends)]), (1 - share, share)
+                    noises.append(mix_noise([end.noise for end in pair], weights))
+                    texts.append(mix_text([end.text for end in pair], weights))
+                *_, latents = self._draw(torch.cat(noises), TextFeatures.stack(texts), steps, guidance, cancel)
                 found.append(latents)
             return torch.cat(found)
 
-        def looks_at(positions: Sequence[float]) -> Tensor:
-            # Distances of latents: the ranker's vectors were tried, and its pace looked less even to the evaluator (docs/LOG.md).
-            return latents_at(positions, 1)
+        paced: dict[int, list[float]] = {}
 
-        positions = [index / (frames - 1) for index in range(frames)]
-        if pacing == "even":
-            positions = pace(looks_at, frames)
-        order = list(coarse_to_fine(frames))
-        # The first level, both ends and three between, comes as one batch; then what follows, a few at a time.
-        groups = [order[:5], *(order[first : first + BATCH] for first in range(5, frames, BATCH))]
+        def point(index: int) -> tuple[int, float]:
+            """Where a frame lies. A leg is paced when a frame inside it is wanted for the first time."""
+            leg, step = route.place(index)
+            gap = route.gaps[leg]
+            if pacing == "raw" or step in (0, gap):
+                return leg, step / gap
+            if leg not in paced:
+                # Distances of latents: the ranker's vectors were tried, and its pace looked less even to the evaluator (docs/LOG.md).
+                paced[leg] = pace(lambda positions: latents_at([(leg, share) for share in positions], 1), gap + 1)
+            return leg, paced[leg][step]
+
+        levels = list(route.levels())
+        # The first batch is the first levels that have five frames or more: of two prompts, both ends and three between.
+        first = next((place for place in range(1, len(levels)) if sum(map(len, levels[:place])) >= 5), len(levels))
+        order = sum(levels, [])
+        start = sum(map(len, levels[:first]))
+        groups = [order[:start], *(order[place : place + BATCH] for place in range(start, len(order), BATCH))]
         drawn = 0
         for group in groups:
-            latents = latents_at([positions[index] for index in group], steps)
+            points = [point(index) for index in group]
+            latents = latents_at(points, steps)
             for row, index in enumerate(group):
                 if cancel is not None and cancel.is_set():
                     raise Cancelled("Stopped.")
-                yield Frame(drawn, index, positions[index], to_pil(self._decode(latents[row : row + 1]))[0], frames)
+                leg, share = points[row]
+                yield Frame(drawn, index, share, to_pil(self._decode(latents[row : row + 1]))[0], route.frames, leg)
                 drawn += 1
 
     def mix(self, request: MixRequest, cancel: threading.Event | None = None) -> Picture:
@@ -603,8 +641,7 @@ class Engine:
             raise SettingError("Give at least one prompt a weight above 0.")
         seeds = [seed_or_random(seed) for seed in seeds]
         steps, guidance = self._settings(request.num_inference_steps, request.guidance_scale, request.truncation)
-        names = [("first", "second", "third", "fourth")[place] for place in range(len(prompts))]
-        texts = self._encode_all(prompts, request.style, names)
+        texts = self._encode_all(prompts, request.style)
         shares = [value / total for value in weights]
         text = mix_text(texts, shares)
         noise = mix_noise([self._noise([seed], request.truncation) for seed in seeds], shares)
@@ -613,6 +650,33 @@ class Engine:
         scored = list(zip(texts, shares, strict=True)) if request.scored else []
         picture = self._finished_picture(wish, latents, 0, seeds[0], began, scored)
         return replace(picture, settings=picture.settings | {"prompts": prompts, "weights": shares, "seeds": seeds})
+
+
+def route_of(path: PathRequest) -> Route:
+    """Where the frames of a path lie.
+
+    Raises:
+        SettingError: too few or too many stages or frames, lengths out of range.
+    """
+    from dalle.interpolation import Route
+
+    count = len(path.stages)
+    if not 2 <= count <= MAX_STAGES:
+        raise SettingError(f"A path has between 2 and {MAX_STAGES} stages, not {count}.")
+    legs = path.stages if path.loop else path.stages[:-1]
+    lengths = [checked_length(stage.length) for stage in legs]
+    frames = whole_number(path.frames, "The number of frames", 2, MAX_PATH_FRAMES if len(legs) > 1 else MAX_FRAMES)
+    if frames < len(legs) + (0 if path.loop else 1):
+        raise SettingError(f"A path through {count} stages needs at least {count} frames, not {frames}.")
+    return Route.shared_out(frames, lengths, path.loop)
+
+
+@dataclass(frozen=True)
+class End:
+    """A stage of a path: noise (1, C, S, S) and text of its picture."""
+
+    noise: Tensor
+    text: TextFeatures
 
 
 @dataclass(frozen=True)
