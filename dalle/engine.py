@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 
     from dalle.interpolation import Route
     from dalle.judge import Judgement
+    from dalle.path import End
     from dalle.pipeline import DallePipeline
     from dalle.ranking import Ranker
     from dalle.text import TextFeatures
@@ -290,15 +291,16 @@ class Engine:
     def _draw(
         self,
         noise: Tensor,
-        text: TextFeatures,
+        text: TextFeatures | None,
         steps: int,
         guidance: float,
         cancel: threading.Event | None,
         negative: TextFeatures | None = None,
+        start: Tensor | None = None,
     ) -> Iterator[Tensor]:
         """Latent estimates step by step; each step takes the model for itself, so that nobody waits for more than one."""
         pipeline = self.wait(0)
-        trajectory = pipeline.trajectory(noise, text, steps, guidance, negative)
+        trajectory = pipeline.trajectory(noise, text, steps, guidance, negative, start)
         while True:
             if cancel is not None and cancel.is_set():
                 trajectory.close()
@@ -387,22 +389,15 @@ class Engine:
             candidates = whole_number(request.candidates, "The number of candidates", count, MAX_CANDIDATES)
         if candidates and pipeline.ranker is None:
             raise SettingError(f"{self.model} has no ranker to choose among candidates: draw without, or choose another model.")
-        steps, guidance = self._settings(request.num_inference_steps, request.guidance_scale, request.truncation)
+        self._settings(request.num_inference_steps, request.guidance_scale, request.truncation)
         seed = seed_or_random(request.seed)
-        base = None if request.variation_of is None else noise_recipe(request.variation_of)
-        strength = checked_share(request.variation_strength, "The strength of a variation")
         with self._turn:
             text = pipeline.encode_prompt(self._allowed(request.prompt), request.style)
-        negative = self._negative(request.negative_prompt)
+        wish = self._wish_of(request, text)
         if request.strict:
             judgement = self.judge(request.prompt, request.style)
             if judgement.refused:
                 raise RefusedError(f"Not drawn, since strict mode is on: {judgement.reason}", judgement)
-        wish = Drawing(request.prompt, text, steps, guidance, request.truncation, request.style)
-        if negative is not None:
-            wish = replace(wish, negative=negative, negative_prompt=request.negative_prompt)
-        if base is not None:
-            wish = replace(wish, variation_of=base, variation_strength=strength)
         if candidates:
             return self._best(wish, count, candidates, seed, cancel)
         return self._generate(wish, count, seed, cancel)
@@ -517,24 +512,44 @@ class Engine:
             raise SettingError(f"Unknown pacing {path.pacing!r}: choose even or raw.")
         given = path.num_inference_steps, path.guidance_scale, path.truncation
         steps, guidance = self._settings(*given, path=True)
-        ends = [self._end(path, place) for place in range(len(path.stages))]
+        ends = [self._end(path, place, steps, guidance, cancel) for place in range(len(path.stages))]
         return self._interpolate(ends, route, steps, guidance, path.pacing, cancel)
 
-    def _end(self, path: PathRequest, place: int) -> End:
-        """Noise and text of a stage."""
+    def _end(self, path: PathRequest, place: int, steps: int, guidance: float, cancel: threading.Event | None) -> End:
+        """What a stage is made of, for a path of so many steps and such guidance."""
+        from dalle.path import End
+
         stage, count = path.stages[place], len(path.stages)
-        drawn = stage.drawn
-        if drawn is None:
-            text = self._encode_one(stage.prompt, path.style, place, count)
-            return End(self._noise([stage.seed], path.truncation), text)
-        text = self._encode_one(drawn.prompt, drawn.style, place, count)
-        seed = whole_number(drawn.seed, "The seed", 0, MAX_SEED)
-        _, guidance = self._settings(drawn.num_inference_steps, drawn.guidance_scale, drawn.truncation)
-        wish = Drawing(drawn.prompt, text, 1, guidance, drawn.truncation, drawn.style)
-        if drawn.variation_of is not None:
-            strength = checked_share(drawn.variation_strength, "The strength of a variation")
-            wish = replace(wish, variation_of=noise_recipe(drawn.variation_of), variation_strength=strength)
-        return End(self._noise_for(wish, [seed]), text)
+        if stage.drawn is not None:
+            text = self._encode_one(stage.drawn.prompt, stage.drawn.style, place, count)
+            wish = self._wish_of(stage.drawn, text)
+            noise = self._noise_for(wish, [whole_number(stage.drawn.seed, "The seed", 0, MAX_SEED)])
+            if (wish.steps, wish.guidance, wish.negative) == (steps, guidance, None):
+                return End(noise, text)
+            # Drawn otherwise than the path is: its own way, and the frames beside it start from there.
+            return End(noise, text, lambda: last(self._draw(noise, text, wish.steps, wish.guidance, cancel, wish.negative)))
+        noise = self._noise([whole_number(stage.seed, "The seed", 0, MAX_SEED)], path.truncation)
+        if stage.image is None:
+            return End(noise, self._encode_one(stage.prompt, path.style, place, count))
+        silent = isinstance(stage.prompt, str) and not stage.prompt.strip()
+        text = None if silent else self._encode_one(stage.prompt, path.style, place, count)
+        return End(noise, text, lambda: self._encode_picture(stage.image))
+
+    def _wish_of(self, request: GenerateRequest, text: TextFeatures) -> Drawing:
+        """A request for pictures of this text, checked but for its seed, its number of pictures and candidates."""
+        steps, guidance = self._settings(request.num_inference_steps, request.guidance_scale, request.truncation)
+        base = None if request.variation_of is None else noise_recipe(request.variation_of)
+        strength = checked_share(request.variation_strength, "The strength of a variation")
+        wish = Drawing(request.prompt, text, steps, guidance, request.truncation, request.style)
+        if (negative := self._negative(request.negative_prompt)) is not None:
+            wish = replace(wish, negative=negative, negative_prompt=request.negative_prompt)
+        if base is not None:
+            wish = replace(wish, variation_of=base, variation_strength=strength)
+        return wish
+
+    def _encode_picture(self, image: Image.Image) -> Tensor:
+        with self._turn:
+            return self.wait(0).encode_pictures([image])
 
     def _encode_all(self, prompts: Sequence[str], style: str | None) -> list[TextFeatures]:
         """Features of several prompts; an error says which of them it is about."""
@@ -573,48 +588,22 @@ class Engine:
         pacing: str,
         cancel: threading.Event | None,
     ) -> Iterator[Frame]:
-        import torch
-
         from dalle.images import to_pil
-        from dalle.interpolation import mix_noise, mix_text, pace
-        from dalle.text import TextFeatures
+        from dalle.path import Path
 
-        def latents_at(points: Sequence[tuple[int, float]], steps: int) -> Tensor:
-            """Of points, each a leg and the share of its end."""
-            found = []
-            for first in range(0, len(points), BATCH):
-                noises, texts = [], []
-                for leg, share in points[first : first + BATCH]:
-                    pair, weights = (ends[leg], ends[(leg + 1) % len(ends)]), (1 - share, share)
-                    noises.append(mix_noise([end.noise for end in pair], weights))
-                    texts.append(mix_text([end.text for end in pair], weights))
-                *_, latents = self._draw(torch.cat(noises), TextFeatures.stack(texts), steps, guidance, cancel)
-                found.append(latents)
-            return torch.cat(found)
+        def draw(noise: Tensor, text: TextFeatures | None, steps: int, start: Tensor | None = None) -> Tensor:
+            return last(self._draw(noise, text, steps, guidance, cancel, start=start))
 
-        paced: dict[int, list[float]] = {}
-
-        def point(index: int) -> tuple[int, float]:
-            """Where a frame lies. A leg is paced when a frame inside it is wanted for the first time."""
-            leg, step = route.place(index)
-            gap = route.gaps[leg]
-            if pacing == "raw" or step in (0, gap):
-                return leg, step / gap
-            if leg not in paced:
-                # Distances of latents: the ranker's vectors were tried, and its pace looked less even to the evaluator (docs/LOG.md).
-                paced[leg] = pace(lambda positions: latents_at([(leg, share) for share in positions], 1), gap + 1)
-            return leg, paced[leg][step]
-
+        path = Path(ends, route, draw, steps, even=pacing == "even", batch=BATCH)
         levels = list(route.levels())
         # The first batch is the first levels that have five frames or more: of two prompts, both ends and three between.
         first = next((place for place in range(1, len(levels)) if sum(map(len, levels[:place])) >= 5), len(levels))
-        order = sum(levels, [])
-        start = sum(map(len, levels[:first]))
+        order, start = sum(levels, []), sum(map(len, levels[:first]))
         groups = [order[:start], *(order[place : place + BATCH] for place in range(start, len(order), BATCH))]
         drawn = 0
         for group in groups:
-            points = [point(index) for index in group]
-            latents = latents_at(points, steps)
+            points = [path.point(index) for index in group]
+            latents = path.latents(points)
             for row, index in enumerate(group):
                 if cancel is not None and cancel.is_set():
                     raise Cancelled("Stopped.")
@@ -671,12 +660,10 @@ def route_of(path: PathRequest) -> Route:
     return Route.shared_out(frames, lengths, path.loop)
 
 
-@dataclass(frozen=True)
-class End:
-    """A stage of a path: noise (1, C, S, S) and text of its picture."""
-
-    noise: Tensor
-    text: TextFeatures
+def last(drawing: Iterator[Tensor]) -> Tensor:
+    """What a drawing ends with."""
+    *_, latents = drawing
+    return latents
 
 
 @dataclass(frozen=True)

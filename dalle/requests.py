@@ -42,8 +42,9 @@ class GenerateRequest:
 
 @dataclass(frozen=True)
 class Stage:
-    """A picture that a path passes through: that of a prompt and a seed, or the one that `drawn`, which has a seed, draws.
+    """A picture that a path passes through: that of a prompt and a seed, the one that `drawn`, which has a seed, draws, or `image`.
 
+    Of an image, which may have any size and mode, a prompt may say what it shows, and the seed is that of the noise around it.
     `length` is that of the way from here to the next stage, relative to the other ways.
     """
 
@@ -51,6 +52,7 @@ class Stage:
     seed: int | None = None
     length: float = 1.0
     drawn: GenerateRequest | None = None
+    image: Image.Image | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -242,7 +244,7 @@ def two_prompts(request: InterpolateRequest | PathRequest) -> InterpolateRequest
     """The path as one of two prompts, where it is no more than that."""
     if isinstance(request, InterpolateRequest):
         return request
-    if len(request.stages) != 2 or request.loop or any(stage.drawn for stage in request.stages):
+    if len(request.stages) != 2 or request.loop or any(stage.drawn or stage.image for stage in request.stages):
         return None
     a, b = request.stages
     alike = {each.name: getattr(request, each.name) for each in fields(InterpolateRequest)[4:]}
@@ -277,7 +279,8 @@ def path_metadata(request: InterpolateRequest | PathRequest, settings: dict[str,
 def stage_record(stage: Stage) -> dict[str, Any]:
     """What a path's file says of a stage."""
     if stage.drawn is None:
-        return {"prompt": stage.prompt, "seed": stage.seed, "length": stage.length}
+        told = {"prompt": stage.prompt, "seed": stage.seed, "length": stage.length}
+        return told | {"image": "not drawn by the model"} if stage.image else told
     usual = {each.name: each.default for each in fields(GenerateRequest)}
     given = {name: value for name, value in vars(stage.drawn).items() if name != "num_images" and value != usual[name]}
     return given | {"length": stage.length}

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import threading
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image, ImageDraw
 
-from dalle.config import MAX_FRAMES, MAX_LENGTH, MAX_PATH_FRAMES, MAX_STAGES, Cancelled, PromptError, SettingError
+from dalle.config import (
+    MAX_FRAMES,
+    MAX_LENGTH,
+    MAX_PATH_FRAMES,
+    MAX_STAGES,
+    PRESETS,
+    Cancelled,
+    PromptError,
+    SettingError,
+)
+from dalle.images import to_pil
 from dalle.interpolation import Route
+from dalle.prior import build_prior
 from dalle.requests import (
     GenerateRequest,
     InterpolateRequest,
@@ -22,6 +36,7 @@ from dalle.requests import (
     with_seeds,
 )
 from tests.dalle.test_pipeline import exact_engine  # noqa: F401 (a fixture)
+from tests.dalle.test_sampling import features
 
 THREE = (Stage("a cat", 3), Stage("a dog", 4), Stage("a red apple", 5))
 
@@ -129,6 +144,92 @@ def test_cancelling_ends_a_path_within_a_step(exact_engine):  # noqa: F811
             if len(seen) == 6:
                 cancel.set()
     assert len(seen) == 6
+
+
+# Given pictures
+
+
+def drawing(width=90, height=60, mode="RGBA", colour=(200, 30, 30, 255)):
+    image = Image.new("RGBA", (width, height))
+    ImageDraw.Draw(image).ellipse((10, 10, width - 10, height - 10), fill=colour)
+    return image.convert(mode)
+
+
+def reconstructed(engine, image):
+    pipeline = engine.wait()
+    return to_pil(pipeline.decode_latents(pipeline.encode_pictures([image])))[0]
+
+
+@pytest.mark.parametrize("prompts", [("", ""), ("a red ball", ""), ("a red ball", "a blue ball")])
+def test_a_way_between_given_pictures_begins_and_ends_with_them(exact_engine, prompts):  # noqa: F811
+    images = drawing(), drawing(256, 256, "RGB", (30, 30, 200, 255))
+    stages = [Stage(prompt, seed, image=image) for prompt, seed, image in zip(prompts, (3, 4), images, strict=True)]
+    frames = frames_of(exact_engine, PathRequest(stages, frames=9))
+    for place, image in ((0, images[0]), (-1, images[1])):
+        assert apart(frames[place].image, reconstructed(exact_engine, image)) <= 3
+    pipeline = exact_engine.wait()
+    ends = [pipeline.encode_pictures([image]) for image in images]
+    faded = to_pil(pipeline.decode_latents((ends[0] + ends[1]) / 2))[0]
+    assert np.abs(np.asarray(frames[4].image).astype(int) - np.asarray(faded)).mean() > 1
+
+
+def test_a_given_picture_meets_prompts_and_earlier_pictures_exactly(exact_engine):  # noqa: F811
+    earlier = GenerateRequest("a dog", 1, 8, 3, guidance_scale=4.0, negative_prompt="blue")
+    stages = (Stage("a cat", 3), Stage("", 5, image=drawing()), Stage(drawn=earlier), Stage("a red apple", 6))
+    frames = frames_of(exact_engine, PathRequest(stages, True, frames=12, num_inference_steps=2))
+    expected = [
+        picture_of(exact_engine, GenerateRequest("a cat", 1, 3, 2)),
+        reconstructed(exact_engine, drawing()),
+        picture_of(exact_engine, earlier),
+        picture_of(exact_engine, GenerateRequest("a red apple", 1, 6, 2)),
+    ]
+    for index, picture in zip((0, 3, 6, 9), expected, strict=True):
+        assert apart(frames[index].image, picture) <= 3
+
+
+def test_a_given_picture_s_frames_in_a_batch_are_the_frames_one_by_one(exact_engine, monkeypatch):  # noqa: F811
+    stages = (Stage("a cat", 3), Stage("", 5, image=drawing()), Stage("", 6, image=drawing(40, 90)), Stage("a dog", 9))
+    path = PathRequest(stages, frames=13, pacing="raw")
+    together = frames_of(exact_engine, path)
+    monkeypatch.setattr("dalle.engine.BATCH", 1)
+    for one, other in zip(together, frames_of(exact_engine, path), strict=True):
+        assert apart(one.image, other.image) <= 3
+
+
+@pytest.mark.parametrize("kind", ["flow", "flowmap", "gaussian"])
+def test_every_kind_of_prior_draws_a_way_between_given_pictures(kind):
+    torch.manual_seed(0)
+    prior = build_prior(dataclasses.replace(PRESETS["tiny"].prior, kind=kind)).eval()
+    with torch.no_grad():
+        for parameter in prior.parameters():
+            if not parameter.any():
+                parameter.normal_(0, 0.05)
+    z, start = torch.randn(3, 8, 16, 16), torch.tensor([0.2, 0.5, 0.8])
+    with torch.no_grad():
+        for text in (None, features(3, 4)):
+            *_, together = prior.trajectory(z, text, 2, 2.5, start=start)
+            for row in range(3):
+                alone_text = None if text is None else text[row : row + 1]
+                *_, alone = prior.trajectory(z[row : row + 1], alone_text, 2, 2.5, start=start[row : row + 1])
+                torch.testing.assert_close(together[row : row + 1], alone, atol=1e-4, rtol=1e-4)
+            # From no noise at all there is nowhere to go.
+            *_, still = prior.trajectory(z, text, 2, 2.5, start=torch.zeros(3))
+            torch.testing.assert_close(still, z)
+
+
+def test_no_text_is_not_some_text():
+    prior = build_prior(dataclasses.replace(PRESETS["tiny"].prior, kind="flowmap")).eval()
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in prior.parameters():
+            if not parameter.any():
+                parameter.normal_(0, 0.05)
+        z = torch.randn(2, 8, 16, 16)
+        *_, without = prior.trajectory(z, None, 1, 2.5)
+        *_, other = prior.trajectory(z, None, 1, 7.0)
+        *_, with_text = prior.trajectory(z, features(2, 4), 1, 1.0)
+    torch.testing.assert_close(without, other)  # there is nothing to guide towards
+    assert not torch.allclose(without, with_text, atol=1e-3)
 
 
 # What is told and what is refused
