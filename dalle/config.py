@@ -60,8 +60,8 @@ VARIATION_STRENGTH = 0.25
 MAX_CANDIDATES = 32
 """Pictures that may be drawn for the ranker to choose the best of."""
 REDRAWN, REDRAWN_WITHOUT_TEXT = 0.8, 0.6
-"""How noisy the middle of a way between two given pictures is made before it is drawn anew, 0 to 1. By eye: less is a cross-fade with
-specks; more without a text is one red blot (docs/LOG.md)."""
+"""How noisy the middle of a way between two given pictures is made before it is drawn anew, 0 to 1. By eye: less is a cross-fade
+with specks; more without a text is one red blot (docs/LOG.md)."""
 MIN_TRUNCATION = 0.1
 
 STYLES: dict[str, str] = {

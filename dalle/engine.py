@@ -9,6 +9,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -598,7 +599,7 @@ class Engine:
         levels = list(route.levels())
         # The first batch is the first levels that have five frames or more: of two prompts, both ends and three between.
         first = next((place for place in range(1, len(levels)) if sum(map(len, levels[:place])) >= 5), len(levels))
-        order, start = sum(levels, []), sum(map(len, levels[:first]))
+        order, start = list(chain.from_iterable(levels)), sum(map(len, levels[:first]))
         groups = [order[:start], *(order[place : place + BATCH] for place in range(start, len(order), BATCH))]
         drawn = 0
         for group in groups:

@@ -120,8 +120,8 @@ def _premultiplied(image: Image.Image, size: int) -> np.ndarray:
 def open_picture(path: str | os.PathLike[str], size: int = IMAGE_SIZE) -> Image.Image:
     """A picture from elsewhere, PNG, JPEG or WebP, as RGBA within a square of `size` pixels, centred on transparency.
 
-    Its size is read from its header before anything is decoded. Of an animation it is the first frame; a camera's note of how it was
-    held is followed, and nothing else that the file says is kept. Raises `PictureError` for another kind of file, more than
+    Its size is read from its header before anything is decoded. Of an animation it is the first frame; a camera's note of how it
+    was held is followed, and nothing else that the file says is kept. Raises `PictureError` for another kind of file, more than
     `MAX_PIXELS`, and what is truncated or damaged.
     """
     name = Path(path).name
@@ -131,9 +131,8 @@ def open_picture(path: str | os.PathLike[str], size: int = IMAGE_SIZE) -> Image.
             image = Image.open(path, formats=OPENED)
         with image:
             if not 0 < image.width * image.height <= MAX_PIXELS:
-                raise PictureError(
-                    f"{name} has {image.width} x {image.height} pixels; at most {MAX_PIXELS // 10**6} million are read. Make it smaller."
-                )
+                most = f"at most {MAX_PIXELS // 10**6} million are read"
+                raise PictureError(f"{name} has {image.width} x {image.height} pixels; {most}. Make it smaller.")
             image.draft("RGB", (2 * size, 2 * size))  # a JPEG is decoded no larger than it takes
             picture = ImageOps.exif_transpose(image).convert("RGBA")
     except UnidentifiedImageError as error:

@@ -1,4 +1,4 @@
-"""Paths through the latent space: mixtures of noise and of text, even pacing, where frames lie and in which order they are drawn."""
+"""Paths through the latent space: mixtures of noise and of text, even pacing, where frames lie and in which order they come."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ Point = tuple[int, float]
 
 
 class Draw(Protocol):
-    """Noise (B, C, S, S) and text -> latents, in so many steps; with `start` (B,) of latents that are so noisy, see `euler_steps`."""
+    """Noise (B, C, S, S) and text -> latents, in so many steps; with `start` (B,), of latents that are so noisy."""
 
     def __call__(self, noise: Tensor, text: TextFeatures | None, steps: int, start: Tensor | None = None) -> Tensor: ...
 
@@ -45,9 +45,7 @@ class End:
 class Path:
     """Where each frame of a path lies, and the latents there."""
 
-    def __init__(
-        self, ends: Sequence[End], route: Route, draw: Draw, steps: int, *, even: bool = True, batch: int = 8
-    ) -> None:
+    def __init__(self, ends: Sequence[End], route: Route, draw: Draw, steps: int, *, even: bool = True, batch: int = 8) -> None:
         """`batch` rows are drawn at once."""
         self._ends, self._route, self._draw, self._steps = ends, route, draw, steps
         self._even, self._batch = even, batch
@@ -113,20 +111,23 @@ class Path:
         return self._known[place]
 
     def _redrawn(self, points: Sequence[Point], steps: int) -> Tensor:
-        """Between any two pictures: their latents mixed, made noisy, most in the middle, and drawn anew from there (Meng et al. 2021,
-        SDEdit, arXiv:2108.01073). A mixture of latents alone is a cross-fade.
+        """Between any two pictures: their latents mixed, made noisy, most in the middle, and drawn anew from there.
+
+        After SDEdit (Meng et al. 2021, arXiv:2108.01073); a mixture of latents alone is a cross-fade.
         """
         texts = []
         for leg, share in points:
             pair = zip([self._ends[place].text for place in self._places(leg)], (1 - share, share), strict=True)
             texts.append(mix_text(*zip(*[(text, weight) for text, weight in pair if text is not None], strict=True)))
-        return self._draw(*self._noisy(points, TextFeatures.stack(texts), steps))
+        noisy, start = self._noisy(points)
+        return self._draw(noisy, TextFeatures.stack(texts), steps, start)
 
     def _redrawn_without_text(self, points: Sequence[Point], steps: int) -> Tensor:
-        return self._draw(*self._noisy(points, None, steps))
+        noisy, start = self._noisy(points)
+        return self._draw(noisy, None, steps, start)
 
-    def _noisy(self, points: Sequence[Point], text: TextFeatures | None, steps: int) -> tuple[Tensor, TextFeatures | None, int, Tensor]:
-        """What to draw mixtures of given pictures from."""
+    def _noisy(self, points: Sequence[Point]) -> tuple[Tensor, Tensor]:
+        """What to draw mixtures of given pictures from: latents (N, C, S, S), and how noisy each is (N,)."""
         rows, start = [], []
         for leg, share in points:
             places, weights = self._places(leg), (1 - share, share)
@@ -137,4 +138,4 @@ class Path:
             noise = mix_noise([self._ends[place].noise for place in places], weights)
             rows.append((1 - t) * clean + t * noise.to(clean))
             start.append(t)
-        return torch.cat(rows), text, steps, torch.tensor(start)
+        return torch.cat(rows), torch.tensor(start)

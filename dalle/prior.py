@@ -324,7 +324,8 @@ class FlowPrior(ModelMixin, ConfigMixin):
         With `start` (B,), `noise` is latents at such times; without a text, guidance can't act.
         """
         if text is None:
-            return euler_steps(guided(partial(self, drop=every(noise)), no_text(noise, self), 1.0), noise, num_inference_steps, start)
+            velocity = guided(partial(self, drop=every(noise)), no_text(noise, self), 1.0)
+            return euler_steps(velocity, noise, num_inference_steps, start)
         return euler_steps(guided(self, text, guidance_scale, negative), noise, num_inference_steps, start)
 
 
@@ -380,9 +381,7 @@ class FlowMapPrior(ModelMixin, ConfigMixin):
         made.load_state_dict(weights)
         return made.to(self.dtype)
 
-    def forward(
-        self, z: Tensor, t: Tensor, r: Tensor, text: TextFeatures, guidance: Tensor, drop: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, z: Tensor, t: Tensor, r: Tensor, text: TextFeatures, guidance: Tensor, drop: Tensor | None = None) -> Tensor:
         """Latents (B, C, S, S) at times t (B,), times r (B,) <= t, guidance weights (B,) -> average velocities (B, C, S, S)."""
         return self.trunk(z, t, text, drop, r, guidance)
 

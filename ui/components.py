@@ -75,6 +75,32 @@ def morph(value: dict[str, Any], elem_id: str, *, fields: list[str], deliver: An
     return _widget("morph.js", value, elem_id, fields=fields, server_functions=[deliver_files])
 
 
+def stages(
+    value: dict[str, Any],
+    elem_id: str,
+    *,
+    fields: list[str],
+    seeds: list[str],
+    most: int,
+    take: Answerer,
+    redraw: Answerer,
+) -> gr.HTML:
+    """The stages of a path, `most` of them; those of the first two that are text stand in the boxes `fields` and `seeds`.
+
+    Its value is what the visitor makes of it; its "submit" says that it has changed. Its script asks `take` what an upload is, and
+    `redraw` for pictures of the browser's album.
+    """
+
+    def take_picture(question: dict[str, Any]) -> dict[str, Any]:
+        return take(question)
+
+    def redraw_pictures(question: dict[str, Any]) -> dict[str, Any]:
+        return redraw(question)
+
+    functions = [take_picture, redraw_pictures]
+    return _widget("stages.js", value, elem_id, fields=fields, seeds=seeds, most=most, server_functions=functions)
+
+
 def pad(
     value: dict[str, Any], elem_id: str, *, fields: list[str], style: str, follow: Answerer
 ) -> gr.HTML:

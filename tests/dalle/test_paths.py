@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import threading
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -70,7 +71,7 @@ def test_every_frame_has_its_place_and_every_leg_a_step(frames, lengths, loop):
     assert [route.place(index)[1] for index in route.stages[: len(lengths)]] == [0] * len(lengths)
     assert len(route.stages) == len(lengths) + (0 if loop else 1)
     levels = list(route.levels())
-    assert sorted(sum(levels, [])) == list(range(frames)) and set(levels[0]) == set(route.stages)
+    assert sorted(chain.from_iterable(levels)) == list(range(frames)) and set(levels[0]) == set(route.stages)
 
 
 def test_a_finer_level_halves_the_gaps_of_every_leg():

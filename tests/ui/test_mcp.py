@@ -11,7 +11,7 @@ import httpx
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 
-NAMES = ("generate", "interpolate", "judge", "mix")
+NAMES = ("generate", "interpolate", "judge", "mix", "path")
 
 
 def converse(url: str, talk: Callable[[ClientSession], Awaitable[Any]]) -> Any:

@@ -1,7 +1,9 @@
-// A path between two prompts. Value: {ticket, number, state, message, total, prompts: [a, b], frames: {index: data URI},
-// exports: {loop: file, pingpong: file}, fps, link, code, note, at}; `at`, 0 to 1, is where the slider stands at first. Its "input" asks
-// for what a link says: {link}. server.deliver_files answers {visitor, what: "webp", "mp4" or "zip", link, speed, eased, pingpong} with
-// {state, message, address, name}. All frames are kept here, decoded, so that a drag never asks the server.
+// A path through the stages of the tab. Value: {ticket, number, state, message, total, prompts, seeds: of each stage, gaps: steps from frame
+// to frame of each way, loop, frames: {index: data URI}, exports: {loop: file, pingpong: file}, fps, way, link, why, code, note, at}; `at`,
+// 0 to 1, is where the slider stands at first, `way` says all that it takes to draw the path again, `link` is that where it may be given
+// away, and `why` tells where it may not. Its "input" asks for what a link says: {link}. server.deliver_files answers {visitor, what:
+// "webp", "mp4" or "zip", link, speed, eased, pingpong} with {state, message, address, name}. All frames are kept here, decoded, so that a
+// drag never asks the server.
 const { make, address, after, box, groundSwitch, copy, linkTo, takeLink, dropdown, item, saver } = window.playground;
 
 const SIDE = 256;
@@ -21,7 +23,7 @@ const toggle = (button) => button.setAttribute("aria-pressed", String(!pressed(b
 const ease = make("button.tool", { type: "button", "aria-pressed": "false", title: "Slow at both ends" }, "Ease");
 const speed = make("select.tool.speed", { "aria-label": "Speed" });
 for (const [value, label] of [[0.25, "¼ ×"], [0.5, "½ ×"], [1, "1 ×"], [2, "2 ×"], [3, "3 ×"]]) speed.append(make("option", { value, selected: value === 1 }, label));
-const fileOf = (what) => saver(server, () => ({ what, link: props.value.link, speed: Number(speed.value), eased: pressed(ease), pingpong: pressed(mode) }), (message) => complain(message));
+const fileOf = (what) => saver(server, () => ({ what, link: props.value.way, speed: Number(speed.value), eased: pressed(ease), pingpong: pressed(mode) }), (message) => complain(message));
 const files = dropdown(
   "Save the path as",
   "At this speed, eased and there and back as chosen",
@@ -33,6 +35,8 @@ const files = dropdown(
 files.classList.add("in-tools");
 const code = make("button.tool", { type: "button", disabled: true, title: "A program that makes this path" }, "Copy Python");
 const note = make("p.wall-note", { hidden: true });
+const why = make("p.morph-why", { hidden: true });
+const marks = make("div.morph-marks", { "aria-hidden": "true" });
 const strip = make("div.strip", { role: "group", "aria-label": "Film strip" });
 const status = make("p.wall-status");
 const spoken = make("p.unseen", { role: "status", "aria-live": "polite" });
@@ -45,9 +49,10 @@ root.append(
   alarm,
   note,
   make("div.morph-stage", {}, canvas, hint),
-  make("div.morph-track", {}, slider, make("div.morph-ends", { "aria-hidden": "true" }, ...ends)),
+  make("div.morph-track", {}, make("div.morph-rail", {}, slider, marks), make("div.morph-ends", { "aria-hidden": "true" }, ...ends)),
   strip,
   make("div.morph-tools", {}, play, mode, ease, speed, save, files, share, code),
+  why,
   spoken,
 );
 element.replaceChildren(root);
@@ -60,6 +65,17 @@ let sources = [];
 let thumbs = [];
 let shown = -1;
 let prompts = ["", ""];
+let gaps = [];
+
+// Frame of each stage; of a loop the last way ends where the path begins.
+const stages = () => gaps.reduce((found, gap) => [...found, found.at(-1) + gap], [0]).slice(0, prompts.length);
+// Where a frame lies: the stages around it, and how far between them.
+const between = (frame) => {
+  const starts = stages();
+  let leg = 0;
+  while (leg + 1 < gaps.length && starts[leg + 1] <= frame) leg += 1;
+  return { from: prompts[leg], to: prompts[(leg + 1) % prompts.length], share: (frame - starts[leg]) / gaps[leg] };
+};
 
 const nearest = (place) => {
   for (let away = 0; away < total; away++) {
@@ -74,15 +90,16 @@ const draw = () => {
   const frame = nearest(place);
   const share = total > 1 ? place / (total - 1) : 0;
   slider.style.setProperty("--share", share);
-  slider.setAttribute("aria-valuetext", `${Math.round(share * 100)} percent of the way`);
+  const way = gaps.length ? between(place) : null;
+  slider.setAttribute("aria-valuetext", gaps.length > 1 ? `${Math.round(way.share * 100)} percent of the way from ${way.from} to ${way.to}` : `${Math.round(share * 100)} percent of the way`);
   if (frame < 0 || frame === shown) return;
   shown = frame;
   context.clearRect(0, 0, SIDE, SIDE);
   context.drawImage(frames[frame], 0, 0, SIDE, SIDE);
   root.dataset.frame = frame;
-  const at = Math.round((frame / (total - 1)) * 100);
+  const here = between(frame);
   canvas.removeAttribute("aria-hidden");
-  canvas.setAttribute("aria-label", `${prompts[0]} turning into ${prompts[1]}, ${at} percent of the way`);
+  canvas.setAttribute("aria-label", `${here.from} turning into ${here.to}, ${Math.round(here.share * 100)} percent of the way`);
   thumbs.forEach(({ button, index }) => button.setAttribute("aria-current", index === frame));
 };
 
@@ -106,11 +123,17 @@ const advance = () => {
 };
 // As dalle.export.timeline has it for files.
 const timeline = () => {
-  const order = Array.from({ length: total }, (_, place) => {
-    if (!pressed(ease) || total < 2) return place;
-    const share = place / (total - 1);
-    return Math.round((share < 0.5 ? 2 * share ** 2 : 1 - 2 * (1 - share) ** 2) * (total - 1));
-  });
+  let order = Array.from({ length: total }, (_, place) => place);
+  if (pressed(ease) && total > 1) {
+    const starts = stages();
+    order = gaps.flatMap((gap, leg) =>
+      Array.from({ length: gap }, (_, step) => {
+        const share = step / gap;
+        return (starts[leg] + Math.round((share < 0.5 ? 2 * share ** 2 : 1 - 2 * (1 - share) ** 2) * gap)) % total;
+      }),
+    );
+    while (order.length < total) order.push(total - 1);
+  }
   return pressed(mode) ? [...order, ...order.slice(1, -1).reverse()] : order;
 };
 const run = () => {
@@ -173,22 +196,43 @@ const complain = (message) => {
 const restart = (value) => {
   stop();
   ticket = value.ticket;
-  total = value.total ?? 0;
-  prompts = value.prompts ?? ["", ""];
-  frames = new Array(total);
-  sources = new Array(total);
+  frames = [];
+  sources = [];
   shown = -1;
   delete root.dataset.frame;
   context.clearRect(0, 0, SIDE, SIDE);
   canvas.removeAttribute("aria-label");
   canvas.setAttribute("aria-hidden", "true");
+  slider.disabled = play.disabled = true;
+  root.dataset.frames = 0;
+};
+
+// Where frames and stages lie, as far as the server knows.
+const layOut = (value) => {
+  total = value.total ?? 0;
+  prompts = value.prompts ?? ["", ""];
+  gaps = value.gaps?.length ? value.gaps : total && prompts.length === 2 && !value.loop ? [total - 1] : [];
   slider.max = Math.max(total - 1, 1);
   slider.value = Math.round((value.at ?? 0) * (total - 1));
-  ends.forEach((end, side) => (end.textContent = prompts[side]));
-  const count = total ? 9 : 0;
-  thumbs = Array.from({ length: count }, (_, place) => {
-    const index = Math.round((place * (total - 1)) / (count - 1));
-    const button = make("button.thumb", { type: "button", disabled: true, "aria-label": `Go to ${Math.round((index / (total - 1)) * 100)} percent` });
+  const many = prompts.length > 2 || value.loop;
+  slider.setAttribute("aria-label", many ? "Place on the path" : "Place between the two prompts");
+  ends[0].textContent = prompts[0];
+  ends[1].textContent = value.loop ? prompts[0] : prompts.at(-1);
+  const places = stages();
+  marks.replaceChildren(
+    ...(many && gaps.length ? places : []).map((index, place) => {
+      const mark = make("span", {}, place + 1);
+      mark.style.setProperty("--at", index / (total - 1));
+      return mark;
+    }),
+  );
+  let wanted = total ? Array.from({ length: 9 }, (_, place) => Math.round((place * (total - 1)) / 8)) : [];
+  if (many && gaps.length) wanted = gaps.flatMap((gap, leg) => (gap > 1 ? [places[leg] ?? 0, (places[leg] ?? 0) + Math.round(gap / 2)] : [places[leg]])).concat(value.loop ? [] : [total - 1]);
+  thumbs = wanted.map((index) => {
+    const stage = many ? places.indexOf(index) : -1;
+    const where = gaps.length > 1 ? between(index) : null;
+    const label = stage >= 0 ? `Go to stage ${stage + 1}: ${prompts[stage]}` : where ? `Go to between ${where.from} and ${where.to}` : `Go to ${Math.round((index / (total - 1)) * 100)} percent`;
+    const button = make(stage >= 0 ? "button.thumb.of-stage" : "button.thumb", { type: "button", disabled: true, "aria-label": label, "data-stage": stage >= 0 ? stage + 1 : null });
     button.addEventListener("click", () => {
       stop();
       slider.value = index;
@@ -197,6 +241,7 @@ const restart = (value) => {
     return { button, index };
   });
   strip.replaceChildren(...thumbs.map(({ button }) => button));
+  strip.classList.toggle("many", thumbs.length > 9);
 };
 
 const receive = async (index, source) => {
@@ -229,9 +274,9 @@ const show = () => {
   number = value.number ?? 0;
   if (value.ticket !== ticket) {
     restart(value);
-    slider.disabled = play.disabled = true;
-    root.dataset.frames = 0;
-  }
+    layOut(value);
+  } else if (value.total !== total || (value.gaps?.length && String(value.gaps) !== String(gaps))) layOut(value);
+  if (value.seeds?.length) window.playground.plan?.seeds(value.seeds);
   const given = Object.entries(value.frames ?? {});
   for (const [index, source] of given) if (!sources[index]) receive(Number(index), source);
   const done = total ? given.length / total : 0;
@@ -245,7 +290,10 @@ const show = () => {
   if (!failed && state !== "busy") spoken.textContent = message;
   hint.hidden = given.length > 0;
   share.disabled = !value.link;
-  files.hidden = !value.link;
+  share.hidden = Boolean(value.why);
+  why.hidden = !value.why;
+  why.textContent = value.why ?? "";
+  files.hidden = !value.way;
   code.disabled = !value.code;
   note.hidden = !value.note;
   note.textContent = value.note ?? "";
@@ -255,9 +303,9 @@ const show = () => {
 // Preparing by itself, once both prompts have stood still for a while
 
 const prepare = () => {
-  const texts = props.fields.map((id) => box(id)?.value.trim() ?? "");
+  const texts = window.playground.plan?.texts() ?? props.fields.map((id) => box(id)?.value.trim() ?? "");
   const { state, prompts: current = [] } = props.value ?? {};
-  const there = ["busy", "done"].includes(state) && texts.every((text, side) => text === current[side]?.trim());
+  const there = ["busy", "done"].includes(state) && texts.length === current.length && texts.every((text, side) => text === current[side]?.trim());
   if (texts.every(Boolean) && !there) trigger("submit");
 };
 const still = after(STILL, prepare);
@@ -267,7 +315,7 @@ const listen = (event) => {
   if (event.type === "click") return event.target.closest("#prepare, #morph-stop, #roll") && still.drop();
   // A seed that is being typed is waited for as well.
   if (event.type === "input" && event.target.closest("[id^=morph-seed]") && still.waiting()) still();
-  if (!props.fields.some((id) => event.target === box(id))) return;
+  if (!props.fields.some((id) => event.target === box(id)) && !event.target.matches(".stage-prompt")) return;
   // Enter sends the boxes at once, by gradio's own submit event.
   if (event.type === "input") still();
   else if (event.key === "Enter") still.drop();
