@@ -511,9 +511,15 @@ class Engine:
         route = route_of(path)
         if path.pacing not in ("even", "raw"):
             raise SettingError(f"Unknown pacing {path.pacing!r}: choose even or raw.")
+        if path.moving not in ("both", "text"):
+            raise SettingError(f"Unknown way to move {path.moving!r}: choose both or text.")
+        if path.moving == "text" and any(stage.image is not None for stage in path.stages):
+            raise SettingError("There is no path of the text alone to or from a picture that was given: no text leads to it.")
         given = path.num_inference_steps, path.guidance_scale, path.truncation
         steps, guidance = self._settings(*given, path=True)
         ends = [self._end(path, place, steps, guidance, cancel) for place in range(len(path.stages))]
+        if path.moving == "text":
+            ends = [replace(end, noise=ends[0].noise, given=None) for end in ends]
         return self._interpolate(ends, route, steps, guidance, path.pacing, cancel)
 
     def _end(self, path: PathRequest, place: int, steps: int, guidance: float, cancel: threading.Event | None) -> End:
@@ -578,7 +584,9 @@ class Engine:
         """The text that goes into the file of a path whose request has seeds, so that it can be made again."""
         steps, guidance = self._settings(request.num_inference_steps, request.guidance_scale, request.truncation, path=True)
         settings = self._record(steps, guidance, request.style, request.truncation)
-        return path_metadata(request, settings | {"frames": request.frames, "pacing": request.pacing})
+        settings |= {"frames": request.frames, "pacing": request.pacing}
+        moving = as_path(request).moving
+        return path_metadata(request, settings if moving == "both" else settings | {"moving": moving})
 
     def _interpolate(
         self,

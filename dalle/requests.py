@@ -61,7 +61,8 @@ class PathRequest:
 
     Every stage is one of the pictures; those between are spread over the ways by their lengths. Their pacing on each way is "even",
     so that each differs as much from the next, or "raw": even steps of the mixture. `style` and `truncation` are those of the
-    stages that have a prompt.
+    stages that have a prompt. What is `moving` is "both", noise and text, or "text" alone: the noise stays that of the first stage,
+    so that the path meets the picture of no other.
     """
 
     stages: Sequence[Stage]
@@ -72,6 +73,7 @@ class PathRequest:
     style: str | None = None
     pacing: str = "even"
     truncation: float = 1.0
+    moving: str = "both"
 
 
 @dataclass(frozen=True)
@@ -225,7 +227,7 @@ def as_path(request: InterpolateRequest | PathRequest) -> PathRequest:
     if isinstance(request, PathRequest):
         return request
     stages = (Stage(request.prompt_a, request.seed_a), Stage(request.prompt_b, request.seed_b))
-    alike = {each.name: getattr(request, each.name) for each in fields(PathRequest) if each.name not in ("stages", "loop")}
+    alike = {each.name: getattr(request, each.name) for each in fields(PathRequest) if each.name not in ("stages", "loop", "moving")}
     return PathRequest(stages, **alike)
 
 
@@ -244,7 +246,7 @@ def two_prompts(request: InterpolateRequest | PathRequest) -> InterpolateRequest
     """The path as one of two prompts, where it is no more than that."""
     if isinstance(request, InterpolateRequest):
         return request
-    if len(request.stages) != 2 or request.loop or any(stage.drawn or stage.image for stage in request.stages):
+    if len(request.stages) != 2 or request.loop or request.moving != "both" or any(stage.drawn or stage.image for stage in request.stages):
         return None
     a, b = request.stages
     alike = {each.name: getattr(request, each.name) for each in fields(InterpolateRequest)[4:]}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
@@ -23,7 +23,7 @@ from ui import components, inputs, links, verdict
 from ui.album import Album
 from ui.code import path_code
 from ui.deliver import DeliverPath, linked_plan, path_name
-from ui.direct import Direct
+from ui.direct import Direct, visitor_name
 from ui.failures import message_for
 from ui.generate import shown, within
 from ui.outbox import Outbox
@@ -34,6 +34,8 @@ from ui.stages import YOURS, Given, Uploads, plan_of, usual_frames
 from ui.waiting import until_ready
 
 if TYPE_CHECKING:
+    import threading
+
     from dalle.engine import Engine
 
 BATCH_SECONDS = 0.2
@@ -217,6 +219,29 @@ class Interpolate(Handlers):
         }
 
 
+class Compare:
+    """Draws, for a path that is on the page, the one on which only the text moves."""
+
+    kind = "compare"
+
+    def __init__(self, engine: Engine, direct: Direct, uploads: Uploads, settings: PageSettings) -> None:
+        self._engine = engine
+        self._direct = direct
+        self._uploads = uploads
+        self._settings = settings
+
+    def text_path(self, question: object) -> dict[str, Any]:
+        """{state, message, frames: {index: data URI}} for a question {visitor, link}. Never raises."""
+        sent = question if isinstance(question, dict) else {}
+        blank = {"state": "error", "message": "", "frames": {}}
+        return self._direct.answer(self.kind, visitor_name(sent, self.kind), blank, lambda cancel: self._draw(sent, cancel))
+
+    def _draw(self, sent: dict[str, Any], cancel: threading.Event) -> dict[str, Any]:
+        wish = with_seeds(linked_plan(sent.get("link"), self._settings, self._uploads).request)
+        with closing(self._engine.interpolate(replace(wish, moving="text"), cancel=cancel)) as items:
+            return {"frames": {str(frame.index): data_uri(frame.image) for frame in items}}
+
+
 def sent_stages(
     prompt_a: object, prompt_b: object, plan: object, seed_a: object = None, seed_b: object = None
 ) -> list[Any]:
@@ -266,7 +291,8 @@ def interpolate_tab(engine: Engine, runs: Runs, direct: Direct, settings: PageSe
             for side, label, placeholder in (("a", "From", "a cat"), ("b", "To", "a dog")):
                 boxes.append(gr.Textbox(label=label, placeholder=placeholder, lines=1, max_lines=4, elem_id=f"morph-{side}"))
                 opinions.append(components.verdict(verdict.EMPTY, f"morph-verdict-{side}", field=f"morph-{side}"))
-            given = Given(direct, Uploads(lambda: outbox))
+            uploads = Uploads(lambda: outbox)
+            given = Given(direct, uploads)
             stages = components.stages(
                 {},
                 "stages",
@@ -287,7 +313,8 @@ def interpolate_tab(engine: Engine, runs: Runs, direct: Direct, settings: PageSe
         with gr.Column(elem_classes="show"):
             # The script's questions come only when the page is there, and the outbox by then as well.
             deliver = DeliverPath(engine, direct, lambda: outbox, settings)
-            path = components.morph(IDLE, "path", fields=fields, deliver=deliver.files)
+            compare = Compare(engine, direct, uploads, settings)
+            path = components.morph(IDLE, "path", fields=fields, deliver=deliver.files, compare=compare.text_path)
         with gr.Column(elem_classes="tune"):
             style = gr.Dropdown([inputs.ANY_STYLE, *engine.styles], value=inputs.ANY_STYLE, label="Style", elem_id="morph-style")
             even = gr.Checkbox(

@@ -147,6 +147,18 @@ def test_cancelling_ends_a_path_within_a_step(exact_engine):  # noqa: F811
     assert len(seen) == 6
 
 
+def test_where_only_the_text_moves_the_noise_stays(exact_engine):  # noqa: F811
+    path = PathRequest(THREE, frames=5, num_inference_steps=1, pacing="raw", moving="text")
+    frames = frames_of(exact_engine, path)
+    for index, prompt in ((0, "a cat"), (2, "a dog"), (4, "a red apple")):
+        assert apart(frames[index].image, picture_of(exact_engine, GenerateRequest(prompt, 1, 3, 1))) <= 3
+    both = frames_of(exact_engine, dataclasses.replace(path, moving="both"))
+    assert apart(frames[1].image, both[1].image) > 3
+    assert json.loads(exact_engine.path_metadata(path)["settings"])["moving"] == "text"
+    with pytest.raises(SettingError, match="no text leads to it"):
+        exact_engine.interpolate(PathRequest((Stage("a cat", 1), Stage("a dog", 2, image=drawing())), moving="text"))
+
+
 # Given pictures
 
 
@@ -274,6 +286,7 @@ def test_a_path_s_file_tells_its_stages(exact_engine):  # noqa: F811
         (PathRequest((*THREE, Stage(drawn=GenerateRequest("a dog", seed=2**32)))), "seed"),
         (PathRequest((*THREE, Stage(drawn=GenerateRequest("a dog", seed=1, truncation=7)))), "truncation"),
         (PathRequest(THREE, pacing="slow"), "Unknown pacing"),
+        (PathRequest(THREE, moving="noise"), "Unknown way to move"),
     ],
 )
 def test_bounds_are_told(exact_engine, path, message):  # noqa: F811

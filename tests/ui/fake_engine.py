@@ -187,6 +187,8 @@ class FakeEngine:
                 self._within("seed", stage.seed, 0, MAX_SEED)
         if path.pacing not in ("even", "raw"):
             raise SettingError(f"Unknown pacing {path.pacing!r}: choose even or raw.")
+        if path.moving == "text" and any(stage.image for stage in path.stages):
+            raise SettingError("There is no path of the text alone to or from a picture that was given.")
         self.paths.append(path)
         return self._interpolate(path, route, cancel)
 
@@ -194,7 +196,7 @@ class FakeEngine:
         return path_metadata(request, {"model": "tests/fake", "style": request.style, "frames": request.frames})
 
     def _interpolate(self, path: PathRequest, route: Route, cancel: threading.Event | None) -> Iterator[Frame]:
-        """Red grows along the path; the frames of given pictures have their middle's green."""
+        """Red grows along the path; the frames of given pictures have their middle's green. Where only the text moves, red is less."""
         total = route.frames
         with self._at_work():
             for order, index in enumerate(chain.from_iterable(route.levels())):
@@ -203,7 +205,7 @@ class FakeEngine:
                 leg, step = route.place(index)
                 stage = path.stages[leg] if index in route.stages else None
                 green = stage.image.resize((1, 1)).getpixel((0, 0))[1] if stage is not None and stage.image else 0
-                colour = (round(255 * position), green, round(255 * (1 - position)))
+                colour = (round((255 if path.moving == "both" else 100) * position), green, round(255 * (1 - position)))
                 yield Frame(order, index, step / route.gaps[leg], disc(colour), total, leg)
 
     def _ready(self) -> None:

@@ -21,7 +21,7 @@ from tests.ui.fake_engine import FakeEngine, disc
 from tests.ui.test_handlers import ME, interpolate
 from tests.ui.test_page import draw, mat, open_path, save
 from ui.direct import Direct
-from ui.interpolate import Interpolate
+from ui.interpolate import Compare, Interpolate
 from ui.outbox import Outbox
 from ui.runs import Runs
 from ui.settings import PageSettings
@@ -49,6 +49,11 @@ def uploads() -> Uploads:
 
 def answers(uploads: Uploads) -> Given:
     return Given(Direct(FakeEngine(), Runs()), uploads)
+
+
+def compared(engine: FakeEngine, sent: Any) -> dict[str, Any]:
+    outbox = Outbox(gr.HTML())
+    return Compare(engine, Direct(engine, Runs()), Uploads(lambda: outbox), PageSettings(frames=5)).text_path(sent)
 
 
 # What is sent
@@ -183,6 +188,22 @@ def test_a_way_s_uploads_are_pictures_before_they_are_stages(uploads):
         plan_of(stages=[{"upload": "0" * 32}, {"prompt": "a dog"}], leg_frames=33)
 
 
+@pytest.mark.parametrize(
+    ("sent", "message"),
+    [(None, "not whole"), ({"link": 7}, "not whole"), ({"link": "from=a&to="}, "empty"), ({"link": "from=a&to=b&upload_1=x"}, "again")],
+)
+def test_what_can_t_be_compared_gets_a_sentence(sent, message):
+    answer = compared(FakeEngine(), sent)
+    assert answer["state"] == "error" and message in answer["message"] and not answer["frames"]
+
+
+def test_the_text_path_has_as_many_frames():
+    engine = FakeEngine()
+    answer = compared(engine, {"link": "from=a+cat&to=a+dog&stage=a+star&seed_from=1&seed_to=2&stage_seed=3"})
+    assert answer["state"] == "done" and set(answer["frames"]) == {str(index) for index in range(9)}
+    assert engine.paths[-1].moving == "text"
+
+
 # The page
 
 
@@ -252,7 +273,9 @@ def test_lengths_and_a_loop_lead_the_path(site, visit, tmp_path):
     expect(path).not_to_have_attribute("data-frame", "95")
     page.get_by_role("button", name="Pause").click()
     with Image.open(io.BytesIO(save(page, page.get_by_role("link", name="Save WebP"), tmp_path).read_bytes())) as animation:
-        assert animation.n_frames == 96
+        # Frames that look alike are one that is shown longer.
+        shown = [animation.seek(index) or animation.load() and animation.info["duration"] for index in range(animation.n_frames)]
+        assert sum(shown) == 6000
 
     page.evaluate("() => { navigator.clipboard.writeText = async (text) => { window.copied = text; }; }")
     page.locator("#path").get_by_role("button", name="Copy link").click()
@@ -275,7 +298,7 @@ def test_a_picture_of_the_album_is_an_end(site, visit):
     page.get_by_role("dialog").get_by_role("button", name="a red apple").first.click()
     expect(page.get_by_label("To", exact=True)).to_have_value("a red apple")
     expect(page.get_by_role("button", name="Picture of stage 2: choose another")).to_be_focused()
-    expect(page.get_by_role("button", name="Copy link")).to_be_enabled()
+    expect(page.locator(".morph-ends span").last).to_have_text("a red apple")
     expect(path).to_have_attribute("data-state", "done")
     drawn = site.engine.paths[-1].stages[1].drawn
     assert drawn.prompt == "a red apple" and str(drawn.seed) == page.get_by_label("Seed to").input_value()
@@ -331,17 +354,68 @@ def test_a_saved_picture_dropped_in_brings_its_recipe(site, visit, tmp_path):
     assert site.engine.paths[-1].stages[0].drawn.style == "3d"
 
 
+def test_three_ways_are_compared_at_the_same_place(site, visit):
+    page = visit(site.url)
+    path = open_stages(page, "a star")
+    expect(path).to_have_attribute("data-frames", "65")
+    expect(path).to_have_attribute("data-state", "done")
+    page.get_by_role("button", name="Compare").click()
+    expect(path).to_have_attribute("data-texts", "65")
+    assert site.engine.paths[-1].moving == "text" and site.engine.paths[-1].stages == site.engine.paths[-2].stages
+    for name in ("Latent path", "Text path", "Cross-fade"):
+        expect(path.get_by_text(name, exact=True)).to_be_visible()
+
+    def middles() -> list[list[int]]:
+        """Red, green, blue and alpha in the middle of the latent, the text and the cross-faded picture."""
+        return page.locator("#path canvas").evaluate_all("all => all.map(c => [...c.getContext('2d').getImageData(128, 128, 1, 1).data])")
+
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    slider = page.get_by_role("slider", name="Place on the path")
+    for key, place in (("Home", 0), ("End", 64)):
+        slider.press(key)
+        expect(path).to_have_attribute("data-frame", str(place))
+        latent, text, fade = middles()
+        assert max(abs(one - other) for one, other in zip(latent, fade, strict=True)) <= 2
+        assert abs(text[0] - 100 * place / 64) < 12
+    slider.evaluate("s => { s.value = 40; s.dispatchEvent(new Event('input')); }")
+    first, last = 0.5, 1.0  # red of the stages around, of which the second has a quarter
+    assert abs(middles()[2][0] - 255 * (0.75 * first + 0.25 * last)) < 12 and middles()[2][3] == 255
+    expect(page.get_by_role("img", name="Cross-fade, 25 percent of the way from a dog to a star")).to_be_visible()
+    assert not [url for url in asked if not url.startswith("data:")]
+
+    page.get_by_role("button", name="Compare").click()
+    expect(path.get_by_text("Cross-fade", exact=True)).to_have_count(0)
+
+
+def test_a_given_picture_has_no_text_path(site, visit, tmp_path):
+    picture = tmp_path / "mine.png"
+    Image.new("RGB", (300, 200), (0, 180, 0)).save(picture)
+    page = visit(site.url)
+    path = open_path(page)
+    expect(path).to_have_attribute("data-state", "done")
+    page.get_by_role("button", name="Compare").click()
+    expect(path).to_have_attribute("data-texts", "33")
+    page.get_by_role("button", name="To a picture").click()
+    page.get_by_role("dialog").get_by_label("A picture from this device").set_input_files(picture)
+    expect(page.locator(".morph-why")).to_contain_text("No link")
+    expect(page.locator(".of-text")).to_contain_text("no path of the text alone")
+    expect(path).not_to_have_attribute("data-texts", "33")
+
+
 def test_stages_fit_a_phone(site, visit):
     page = visit(site.url, viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
     path = open_stages(page, "a star", "a red apple on a very long description of a table", "a dog")
     page.get_by_label("Loop", exact=True).check()
     expect(path).to_have_attribute("data-state", "done")
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    outside = page.locator(".stages :is(button, input, label)").evaluate_all(
+    outside = page.locator(".stages :is(button, input:not([type=checkbox]), label)").evaluate_all(
         "found => found.filter(each => each.checkVisibility()).map(each => each.getBoundingClientRect())"
         ".filter(box => box.left < 0 || box.right > 360 || box.height < 24).length"
     )
     assert outside == 0
+    page.get_by_role("button", name="Compare").click()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
     page.locator(".stage").last.locator(".stage-picture").click()
     box = page.get_by_role("dialog").bounding_box()
     assert box["x"] >= 0 and box["x"] + box["width"] <= 360

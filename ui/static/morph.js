@@ -2,11 +2,13 @@
 // to frame of each way, loop, frames: {index: data URI}, exports: {loop: file, pingpong: file}, fps, way, link, why, code, note, at}; `at`,
 // 0 to 1, is where the slider stands at first, `way` says all that it takes to draw the path again, `link` is that where it may be given
 // away, and `why` tells where it may not. Its "input" asks for what a link says: {link}. server.deliver_files answers {visitor, what:
-// "webp", "mp4" or "zip", link, speed, eased, pingpong} with {state, message, address, name}. All frames are kept here, decoded, so that a
-// drag never asks the server.
-const { make, address, after, box, groundSwitch, copy, linkTo, takeLink, dropdown, item, saver } = window.playground;
+// "webp", "mp4" or "zip", link, speed, eased, pingpong} with {state, message, address, name}; server.compare_path answers {visitor, link}
+// with {state, message, frames} of the path on which only the text moves. All frames are kept here, decoded, so that a drag never asks the
+// server.
+const { make, address, after, box, groundSwitch, visitor, copy, linkTo, takeLink, dropdown, item, saver } = window.playground;
 
 const SIDE = 256;
+const AGAIN = 800; // milliseconds before the server is asked again, when it said to wait
 const STILL = 600; // milliseconds without a key before the path is prepared by itself
 
 const canvas = make("canvas", { width: SIDE, height: SIDE, role: "img", "aria-hidden": "true" });
@@ -37,6 +39,18 @@ const code = make("button.tool", { type: "button", disabled: true, title: "A pro
 const note = make("p.wall-note", { hidden: true });
 const why = make("p.morph-why", { hidden: true });
 const marks = make("div.morph-marks", { "aria-hidden": "true" });
+const compare = make("button.tool", { type: "button", disabled: true, "aria-pressed": "false", title: "Beside two simpler ways from picture to picture" }, "Compare");
+const side = () => make("canvas", { width: SIDE, height: SIDE, role: "img" });
+const textual = side();
+const faded = side();
+const figure = (kind, name, said, canvas) => make(`figure.rival.${kind}`, {}, canvas, make("figcaption", {}, make("b", {}, name), make("span", {}, said)));
+const TEXT_ONLY = "Only the words move; the noise stays that of the first picture. It passes none of the other pictures.";
+const rivals = [
+  figure("of-text", "Text path", TEXT_ONLY, textual),
+  figure("of-fade", "Cross-fade", "Two pictures laid over each other: halfway you see both, and nothing new.", faded),
+];
+const about = make("p.latent-about", { hidden: true }, make("b", {}, "Latent path"), make("span", {}, "Noise and words move together: each picture between is one that the model draws."));
+const ways = make("div.morph-stages", {}, make("div.morph-stage", {}, canvas, hint, about));
 const strip = make("div.strip", { role: "group", "aria-label": "Film strip" });
 const status = make("p.wall-status");
 const spoken = make("p.unseen", { role: "status", "aria-live": "polite" });
@@ -48,10 +62,10 @@ root.append(
   bar,
   alarm,
   note,
-  make("div.morph-stage", {}, canvas, hint),
+  ways,
   make("div.morph-track", {}, make("div.morph-rail", {}, slider, marks), make("div.morph-ends", { "aria-hidden": "true" }, ...ends)),
   strip,
-  make("div.morph-tools", {}, play, mode, ease, speed, save, files, share, code),
+  make("div.morph-tools", {}, play, mode, ease, speed, compare, save, files, share, code),
   why,
   spoken,
 );
@@ -74,7 +88,8 @@ const between = (frame) => {
   const starts = stages();
   let leg = 0;
   while (leg + 1 < gaps.length && starts[leg + 1] <= frame) leg += 1;
-  return { from: prompts[leg], to: prompts[(leg + 1) % prompts.length], share: (frame - starts[leg]) / gaps[leg] };
+  const [first, share] = [starts[leg], (frame - starts[leg]) / gaps[leg]];
+  return { from: prompts[leg], to: prompts[(leg + 1) % prompts.length], share, first, last: (first + gaps[leg]) % total };
 };
 
 const nearest = (place) => {
@@ -92,6 +107,7 @@ const draw = () => {
   slider.style.setProperty("--share", share);
   const way = gaps.length ? between(place) : null;
   slider.setAttribute("aria-valuetext", gaps.length > 1 ? `${Math.round(way.share * 100)} percent of the way from ${way.from} to ${way.to}` : `${Math.round(share * 100)} percent of the way`);
+  if (pressed(compare)) drawRivals(place);
   if (frame < 0 || frame === shown) return;
   shown = frame;
   context.clearRect(0, 0, SIDE, SIDE);
@@ -102,6 +118,73 @@ const draw = () => {
   canvas.setAttribute("aria-label", `${here.from} turning into ${here.to}, ${Math.round(here.share * 100)} percent of the way`);
   thumbs.forEach(({ button, index }) => button.setAttribute("aria-current", index === frame));
 };
+
+// Comparing
+
+let texts = []; // the frames of the path on which only the text moves, decoded
+let textTicket = null; // whose they are
+const drawRivals = (place) => {
+  const [on, over] = [textual.getContext("2d"), faded.getContext("2d")];
+  on.clearRect(0, 0, SIDE, SIDE);
+  over.clearRect(0, 0, SIDE, SIDE);
+  if (!gaps.length) return;
+  const { from, to, share, first, last } = between(place);
+  let near = texts[place];
+  for (let away = 1; !near && away < total; away++) near = texts[place - away] ?? texts[place + away];
+  if (near) on.drawImage(near, 0, 0, SIDE, SIDE);
+  textual.setAttribute("aria-label", near ? `Text path, ${Math.round(share * 100)} percent of the way from ${from} to ${to}` : "Text path, not there yet");
+  faded.setAttribute("aria-label", `Cross-fade, ${Math.round(share * 100)} percent of the way from ${from} to ${to}`);
+  if (!frames[first] || !frames[last]) return;
+  // The sum of both with premultiplied alpha, which is what a canvas holds.
+  over.globalCompositeOperation = "lighter";
+  for (const [picture, weight] of [[frames[first], 1 - share], [frames[last], share]]) {
+    over.globalAlpha = weight;
+    over.drawImage(picture, 0, 0, SIDE, SIDE);
+  }
+  over.globalAlpha = 1;
+  over.globalCompositeOperation = "source-over";
+};
+const askTexts = async (tries = 8) => {
+  const { way, state } = props.value ?? {};
+  if (!pressed(compare) || !way || state !== "done" || textTicket === ticket) return;
+  const owner = (textTicket = ticket);
+  const said = rivals[0].querySelector("span");
+  said.textContent = "Being drawn…";
+  let answer = { state: "error", message: "The server can't be reached: try again in a moment." };
+  for (; tries > 0 && owner === ticket; tries--) {
+    try {
+      answer = await server.compare_path({ visitor, link: way });
+    } catch {
+      break;
+    }
+    if (answer.state !== "waiting") break;
+    await new Promise((resolve) => setTimeout(resolve, AGAIN));
+  }
+  if (owner !== ticket) return;
+  said.textContent = answer.state === "done" ? TEXT_ONLY : answer.message || "The server is busy: try again in a moment.";
+  if (answer.state === "waiting") textTicket = null;
+  await Promise.all(
+    Object.entries(answer.frames ?? {}).map(async ([index, source]) => {
+      const picture = new Image();
+      picture.src = source;
+      await picture.decode().catch(() => {});
+      if (owner === ticket) texts[index] = picture;
+    }),
+  );
+  if (owner !== ticket) return;
+  root.dataset.texts = texts.reduce((count) => count + 1, 0);
+  drawRivals(Number(slider.value));
+};
+compare.addEventListener("click", () => {
+  toggle(compare);
+  const on = pressed(compare);
+  root.classList.toggle("compared", on);
+  about.hidden = !on;
+  if (!on) return rivals.forEach((rival) => rival.remove());
+  ways.append(...rivals);
+  drawRivals(Number(slider.value));
+  askTexts();
+});
 
 // Playing
 
@@ -198,12 +281,14 @@ const restart = (value) => {
   ticket = value.ticket;
   frames = [];
   sources = [];
+  texts = [];
   shown = -1;
   delete root.dataset.frame;
+  delete root.dataset.texts;
   context.clearRect(0, 0, SIDE, SIDE);
   canvas.removeAttribute("aria-label");
   canvas.setAttribute("aria-hidden", "true");
-  slider.disabled = play.disabled = true;
+  slider.disabled = play.disabled = compare.disabled = true;
   root.dataset.frames = 0;
 };
 
@@ -261,7 +346,7 @@ const receive = async (index, source) => {
     thumb.button.replaceChildren(make("img", { src: source, alt: "", width: 64, height: 64 }));
     thumb.button.disabled = false;
   }
-  slider.disabled = play.disabled = false;
+  slider.disabled = play.disabled = compare.disabled = false;
   root.dataset.frames = frames.reduce((count) => count + 1, 0);
   // A nearer frame may have come for the place where the slider stands.
   draw();
@@ -295,6 +380,7 @@ const show = () => {
   why.textContent = value.why ?? "";
   files.hidden = !value.way;
   code.disabled = !value.code;
+  askTexts();
   note.hidden = !value.note;
   note.textContent = value.note ?? "";
   link();

@@ -187,7 +187,10 @@ const follow = (event) => {
   if (!element.isConnected) return document.removeEventListener("input", follow, true);
   const place = [0, 1].find((side) => event.target === box(props.fields[side]) || event.target === box(props.seeds[side]));
   if (place === undefined) return;
-  if (!writing) drop(rows[place]);
+  if (!writing && rows[place].recipe) {
+    drop(rows[place]);
+    show();
+  }
   const name = list.children[place]?.querySelector(".stage-name span");
   if (name) name.textContent = textOf(place) || (given(rows[place]) ? YOURS : "…");
 };
