@@ -26,6 +26,13 @@ MAX_STEPS = 100
 MAX_GUIDANCE = 10.0
 MAX_SEED = 2**32 - 1
 MAX_FRAMES = 65
+"""Frames of a path between two pictures."""
+MAX_PATH_FRAMES = 129
+"""Frames of a path through more of them."""
+MAX_STAGES = 8
+"""Pictures that a path may pass through."""
+MIN_LENGTH, MAX_LENGTH = 0.1, 10.0
+"""Length of the way from one of them to the next, relative to the other ways."""
 MAX_MADE_OF = 64
 """Pictures that one file, a kit or a storybook, may be made of."""
 MAX_MIXED = 4
@@ -54,6 +61,9 @@ VARIATION_STRENGTH = 0.25
 """How far a variation goes on the way to another picture, 0 to 1."""
 MAX_CANDIDATES = 32
 """Pictures that may be drawn for the ranker to choose the best of."""
+REDRAWN, REDRAWN_WITHOUT_TEXT = 0.8, 0.6
+"""How noisy the middle of a way between two given pictures is made before it is drawn anew, 0 to 1. By eye: less is a cross-fade
+with specks; more without a text is one red blot (docs/LOG.md)."""
 MIN_TRUNCATION = 0.1
 
 STYLES: dict[str, str] = {

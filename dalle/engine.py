@@ -10,6 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,7 +21,9 @@ from dalle.config import (
     MAX_FRAMES,
     MAX_IMAGES,
     MAX_MIXED,
+    MAX_PATH_FRAMES,
     MAX_SEED,
+    MAX_STAGES,
     STEPS,
     STYLES,
     Cancelled,
@@ -38,8 +41,11 @@ from dalle.requests import (
     InterpolateRequest,
     Match,
     MixRequest,
+    PathRequest,
     Picture,
     StepProgress,
+    as_path,
+    checked_length,
     checked_share,
     checked_weight,
     noise_recipe,
@@ -57,7 +63,9 @@ if TYPE_CHECKING:
 
     from dalle.history import TrainingHistory
     from dalle.insight import Insight
+    from dalle.interpolation import Route
     from dalle.judge import Judgement
+    from dalle.path import End
     from dalle.pipeline import DallePipeline
     from dalle.ranking import Ranker
     from dalle.reference import ReferenceSet
@@ -71,6 +79,8 @@ KEPT_TEXTS = 64
 
 LOOKS = 0.5
 """What a drawing's looks count beside its name in a search of the reference set."""
+ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
+NUMERALS = ("one", "two", "three", "four", "five", "six", "seven", "eight")
 
 
 @dataclass(frozen=True)
@@ -349,12 +359,13 @@ class Engine:
         self,
         now: Loaded,
         noise: Tensor,
-        text: TextFeatures,
+        text: TextFeatures | None,
         steps: int,
         guidance: float,
         cancel: threading.Event | None,
         negative: TextFeatures | None = None,
         attention: list[Tensor] | None = None,
+        start: Tensor | None = None,
     ) -> Iterator[Tensor]:
         """Latent estimates step by step; each step takes the model for itself, so that nobody waits for more than one.
 
@@ -362,7 +373,7 @@ class Engine:
         """
         from dalle.insight import recorded_attention
 
-        trajectory = now.pipeline.trajectory(noise, text, steps, guidance, negative)
+        trajectory = now.pipeline.trajectory(noise, text, steps, guidance, negative, start)
         while True:
             if cancel is not None and cancel.is_set():
                 trajectory.close()
@@ -469,18 +480,10 @@ class Engine:
 
     def _checked(self, now: Loaded, request: GenerateRequest) -> Drawing:
         """What a request asks to be drawn, its texts encoded; raises as `generate`."""
-        steps, guidance = self._settings(now, request.num_inference_steps, request.guidance_scale, request.truncation)
-        base = None if request.variation_of is None else noise_recipe(request.variation_of)
-        strength = checked_share(request.variation_strength, "The strength of a variation")
+        self._settings(now, request.num_inference_steps, request.guidance_scale, request.truncation)
         with self._turn_of(now) as pipeline:
             text = pipeline.encode_prompt(now.allowed(request.prompt), request.style)
-        negative = self._negative(now, request.negative_prompt)
-        wish = Drawing(now, request.prompt, text, steps, guidance, request.truncation, request.style)
-        if negative is not None:
-            wish = replace(wish, negative=negative, negative_prompt=request.negative_prompt)
-        if base is not None:
-            wish = replace(wish, variation_of=base, variation_strength=strength)
-        return wish
+        return self._wish_of(now, request, text)
 
     def _negative(self, now: Loaded, prompt: str | None) -> TextFeatures | None:
         """Features of what shall not be drawn; an empty text is none."""
@@ -581,31 +584,75 @@ class Engine:
             settings |= {"variation_of": wish.variation_of, "variation_strength": wish.variation_strength}
         return Picture(to_pil(pixels)[0], index, wish.prompt, seed, time.perf_counter() - began, score, settings, vector)
 
-    def interpolate(self, request: InterpolateRequest, cancel: threading.Event | None = None) -> Iterator[Frame]:
+    def interpolate(
+        self, request: InterpolateRequest | PathRequest, cancel: threading.Event | None = None
+    ) -> Iterator[Frame]:
         """Draws the frames of a path coarse to fine. The request is checked before this returns; raises as `generate`."""
         now = self._ready()
-        frames = whole_number(request.frames, "The number of frames", 2, MAX_FRAMES)
-        if request.pacing not in ("even", "raw"):
-            raise SettingError(f"Unknown pacing {request.pacing!r}: choose even or raw.")
-        given = request.num_inference_steps, request.guidance_scale, request.truncation
+        path = with_seeds(as_path(request))
+        route = route_of(path)
+        if path.pacing not in ("even", "raw"):
+            raise SettingError(f"Unknown pacing {path.pacing!r}: choose even or raw.")
+        if path.moving not in ("both", "text"):
+            raise SettingError(f"Unknown way to move {path.moving!r}: choose both or text.")
+        if path.moving == "text" and any(stage.image is not None for stage in path.stages):
+            raise SettingError("There is no path of the text alone to or from a picture that was given: no text leads to it.")
+        given = path.num_inference_steps, path.guidance_scale, path.truncation
         steps, guidance = self._settings(now, *given, path=True)
-        request = with_seeds(request)
-        ends = self._encode_all(now, (request.prompt_a, request.prompt_b), request.style, ("first", "second"))
-        noises = [self._noise([seed], request.truncation) for seed in (request.seed_a, request.seed_b)]
-        return self._interpolate(now, ends, noises, frames, steps, guidance, request.pacing, cancel)
+        ends = [self._end(now, path, place, steps, guidance, cancel) for place in range(len(path.stages))]
+        if path.moving == "text":
+            ends = [replace(end, noise=ends[0].noise, given=None) for end in ends]
+        return self._interpolate(now, ends, route, steps, guidance, path.pacing, cancel)
 
-    def _encode_all(self, now: Loaded, prompts: Sequence[str], style: str | None, names: Sequence[str]) -> list[TextFeatures]:
+    def _end(
+        self, now: Loaded, path: PathRequest, place: int, steps: int, guidance: float, cancel: threading.Event | None
+    ) -> End:
+        """What a stage is made of, for a path of so many steps and such guidance."""
+        from dalle.path import End
+
+        stage, count = path.stages[place], len(path.stages)
+        if stage.drawn is not None:
+            text = self._encode_one(now, stage.drawn.prompt, stage.drawn.style, place, count)
+            wish = self._wish_of(now, stage.drawn, text)
+            noise = self._noise_for(wish, [whole_number(stage.drawn.seed, "The seed", 0, MAX_SEED)])
+            if (wish.steps, wish.guidance, wish.negative) == (steps, guidance, None):
+                return End(noise, text)
+            # Drawn otherwise than the path is: its own way, and the frames beside it start from there.
+            return End(noise, text, lambda: last(self._draw(now, noise, text, wish.steps, wish.guidance, cancel, wish.negative)))
+        noise = self._noise([whole_number(stage.seed, "The seed", 0, MAX_SEED)], path.truncation)
+        if stage.image is None:
+            return End(noise, self._encode_one(now, stage.prompt, path.style, place, count))
+        silent = isinstance(stage.prompt, str) and not stage.prompt.strip()
+        text = None if silent else self._encode_one(now, stage.prompt, path.style, place, count)
+        return End(noise, text, lambda: self._encode_picture(now, stage.image))
+
+    def _wish_of(self, now: Loaded, request: GenerateRequest, text: TextFeatures) -> Drawing:
+        """A request for pictures of this text, checked but for its seed, its number of pictures and candidates."""
+        steps, guidance = self._settings(now, request.num_inference_steps, request.guidance_scale, request.truncation)
+        base = None if request.variation_of is None else noise_recipe(request.variation_of)
+        strength = checked_share(request.variation_strength, "The strength of a variation")
+        wish = Drawing(now, request.prompt, text, steps, guidance, request.truncation, request.style)
+        if (negative := self._negative(now, request.negative_prompt)) is not None:
+            wish = replace(wish, negative=negative, negative_prompt=request.negative_prompt)
+        if base is not None:
+            wish = replace(wish, variation_of=base, variation_strength=strength)
+        return wish
+
+    def _encode_picture(self, now: Loaded, image: Image.Image) -> Tensor:
+        with self._turn_of(now) as pipeline:
+            return pipeline.encode_pictures([image])
+
+    def _encode_all(self, now: Loaded, prompts: Sequence[str], style: str | None) -> list[TextFeatures]:
         """Features of several prompts; an error says which of them it is about."""
-        found = []
-        for which, prompt in zip(names, prompts, strict=True):
-            try:
-                found.append(self._encode(now, prompt, style))
-            except PromptError as error:
-                if len(prompts) == 1:
-                    raise
-                count = ("one", "two", "three", "four")[len(prompts) - 1]
-                raise PromptError(f"The {which} of the {count} prompts: {error}") from error
-        return found
+        return [self._encode_one(now, prompt, style, place, len(prompts)) for place, prompt in enumerate(prompts)]
+
+    def _encode_one(self, now: Loaded, prompt: str, style: str | None, place: int, count: int) -> TextFeatures:
+        try:
+            return self._encode(now, prompt, style)
+        except PromptError as error:
+            if count == 1:
+                raise
+            raise PromptError(f"The {ORDINALS[place]} of the {NUMERALS[count - 1]} prompts: {error}") from error
 
     def _encode(self, now: Loaded, prompt: str, style: str | None) -> TextFeatures:
         """Features of a prompt; the last few are kept, since a point that is dragged between prompts asks for them anew."""
@@ -617,7 +664,7 @@ class Engine:
                 self._texts.popitem(last=False)
         return found
 
-    def path_metadata(self, request: InterpolateRequest) -> dict[str, str]:
+    def path_metadata(self, request: InterpolateRequest | PathRequest) -> dict[str, str]:
         """The text that goes into the file of a path whose request has seeds, so that it can be made again.
 
         Ask for it after `interpolate` and before its first frame: should the model be changed in between, there are no frames.
@@ -626,52 +673,41 @@ class Engine:
         given = request.num_inference_steps, request.guidance_scale, request.truncation
         steps, guidance = self._settings(now, *given, path=True)
         settings = self._record(now, steps, guidance, request.style, request.truncation)
-        return path_metadata(request, settings | {"frames": request.frames, "pacing": request.pacing})
+        settings |= {"frames": request.frames, "pacing": request.pacing}
+        moving = as_path(request).moving
+        return path_metadata(request, settings if moving == "both" else settings | {"moving": moving})
 
     def _interpolate(
         self,
         now: Loaded,
-        ends: list[TextFeatures],
-        noises: list[Tensor],
-        frames: int,
+        ends: list[End],
+        route: Route,
         steps: int,
         guidance: float,
         pacing: str,
         cancel: threading.Event | None,
     ) -> Iterator[Frame]:
-        import torch
-
         from dalle.images import to_pil
-        from dalle.interpolation import coarse_to_fine, mix_noise, mix_text, pace
-        from dalle.text import TextFeatures
+        from dalle.path import Path
 
-        def latents_at(positions: Sequence[float], steps: int) -> Tensor:
-            found = []
-            for first in range(0, len(positions), BATCH):
-                weights = [(1 - position, position) for position in positions[first : first + BATCH]]
-                noise = torch.cat([mix_noise(noises, pair) for pair in weights])
-                text = TextFeatures.stack([mix_text(ends, pair) for pair in weights])
-                *_, latents = self._draw(now, noise, text, steps, guidance, cancel)
-                found.append(latents)
-            return torch.cat(found)
+        def draw(noise: Tensor, text: TextFeatures | None, steps: int, start: Tensor | None = None) -> Tensor:
+            return last(self._draw(now, noise, text, steps, guidance, cancel, start=start))
 
-        def looks_at(positions: Sequence[float]) -> Tensor:
-            # Distances of latents: the ranker's vectors were tried, and its pace looked less even to the evaluator (docs/LOG.md).
-            return latents_at(positions, 1)
-
-        positions = [index / (frames - 1) for index in range(frames)]
-        if pacing == "even":
-            positions = pace(looks_at, frames)
-        order = list(coarse_to_fine(frames))
-        # The first level, both ends and three between, comes as one batch; then what follows, a few at a time.
-        groups = [order[:5], *(order[first : first + BATCH] for first in range(5, frames, BATCH))]
+        path = Path(ends, route, draw, steps, even=pacing == "even", batch=BATCH)
+        levels = list(route.levels())
+        # The first batch is the first levels that have five frames or more: of two prompts, both ends and three between.
+        first = next((place for place in range(1, len(levels)) if sum(map(len, levels[:place])) >= 5), len(levels))
+        order, start = list(chain.from_iterable(levels)), sum(map(len, levels[:first]))
+        groups = [order[:start], *(order[place : place + BATCH] for place in range(start, len(order), BATCH))]
         drawn = 0
         for group in groups:
-            latents = latents_at([positions[index] for index in group], steps)
+            points = [path.point(index) for index in group]
+            latents = path.latents(points)
             for row, index in enumerate(group):
                 if cancel is not None and cancel.is_set():
                     raise Cancelled("Stopped.")
-                yield Frame(drawn, index, positions[index], to_pil(self._decode(now, latents[row : row + 1]))[0], frames)
+                leg, share = points[row]
+                yield Frame(drawn, index, share, to_pil(self._decode(now, latents[row : row + 1]))[0], route.frames, leg)
                 drawn += 1
 
     @property
@@ -802,8 +838,7 @@ class Engine:
             raise SettingError("Give at least one prompt a weight above 0.")
         seeds = [seed_or_random(seed) for seed in seeds]
         steps, guidance = self._settings(now, request.num_inference_steps, request.guidance_scale, request.truncation)
-        names = [("first", "second", "third", "fourth")[place] for place in range(len(prompts))]
-        texts = self._encode_all(now, prompts, request.style, names)
+        texts = self._encode_all(now, prompts, request.style)
         # Shares that sum to 1 stay as they are, to the bit: a mixture that is made again is the same.
         shares = weights if math.isclose(total, 1, rel_tol=1e-12) else [value / total for value in weights]
         text = mix_text(texts, shares)
@@ -813,6 +848,31 @@ class Engine:
         scored = list(zip(texts, shares, strict=True)) if request.scored else []
         picture = self._finished_picture(wish, latents, 0, seeds[0], began, scored)
         return replace(picture, settings=picture.settings | {"prompts": prompts, "weights": shares, "seeds": seeds})
+
+
+def route_of(path: PathRequest) -> Route:
+    """Where the frames of a path lie.
+
+    Raises:
+        SettingError: too few or too many stages or frames, lengths out of range.
+    """
+    from dalle.interpolation import Route
+
+    count = len(path.stages)
+    if not 2 <= count <= MAX_STAGES:
+        raise SettingError(f"A path has between 2 and {MAX_STAGES} stages, not {count}.")
+    legs = path.stages if path.loop else path.stages[:-1]
+    lengths = [checked_length(stage.length) for stage in legs]
+    frames = whole_number(path.frames, "The number of frames", 2, MAX_PATH_FRAMES if len(legs) > 1 else MAX_FRAMES)
+    if frames < len(legs) + (0 if path.loop else 1):
+        raise SettingError(f"A path through {count} stages needs at least {count} frames, not {frames}.")
+    return Route.shared_out(frames, lengths, path.loop)
+
+
+def last(drawing: Iterator[Tensor]) -> Tensor:
+    """What a drawing ends with."""
+    *_, latents = drawing
+    return latents
 
 
 @dataclass(frozen=True)

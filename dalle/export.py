@@ -11,6 +11,7 @@ import re
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
+from itertools import accumulate
 from xml.sax.saxutils import escape
 
 import numpy as np
@@ -117,19 +118,24 @@ def sticker_sheet(images: Sequence[Image.Image], columns: int = 4) -> Image.Imag
     return sheet
 
 
-def timeline(frames: int, eased: bool = False, pingpong: bool = False) -> list[int]:
+def timeline(frames: int, eased: bool = False, pingpong: bool = False, gaps: Sequence[int] | None = None) -> list[int]:
     """Which frame of a path is shown at each tick of an animation.
 
     Args:
         eased: slow at both ends, twice as fast in the middle (quadratic in and out): frames near the ends are shown again, some in
             the middle are left out.
         pingpong: back to the start as well, its two ends shown once.
+        gaps: steps from frame to frame on each leg of a path through several stages, each of which is eased by itself; of a loop
+            they are as many as the frames.
     """
     order = list(range(frames))
     if eased and frames > 1:
-        shares = [tick / (frames - 1) for tick in order]
-        eases = [2 * share**2 if share < 0.5 else 1 - 2 * (1 - share) ** 2 for share in shares]
-        order = [int(share * (frames - 1) + 0.5) for share in eases]  # as the page's script rounds
+        order = []
+        for start, gap in zip(accumulate(gaps or [frames - 1], initial=0), gaps or [frames - 1], strict=False):
+            shares = [step / gap for step in range(gap)]
+            eases = [2 * share**2 if share < 0.5 else 1 - 2 * (1 - share) ** 2 for share in shares]
+            order += [(start + int(share * gap + 0.5)) % frames for share in eases]  # as the page's script rounds
+        order += [frames - 1] * (frames - len(order))
     return order + order[-2:0:-1] if pingpong else order
 
 

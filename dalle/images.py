@@ -16,6 +16,7 @@ import re
 import secrets
 import struct
 import unicodedata
+import warnings
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from dalle.config import IMAGE_SIZE, CheckpointError, DalleError, SettingError, StorageError
@@ -42,6 +43,9 @@ MAX_TEXT_CHUNK = 256 * 1024
 MAX_TEXT_CHUNKS = 64
 MAX_PNG_CHUNKS = 65_536
 MAX_FPS = 60
+MAX_PIXELS = 24_000_000
+"""Of a picture from elsewhere: what a telephone's camera takes, some 100 MB while it is decoded."""
+OPENED = ("PNG", "JPEG", "WEBP")
 
 PAPER = (255, 255, 255)
 INK = (38, 38, 42)
@@ -111,6 +115,33 @@ def _premultiplied(image: Image.Image, size: int) -> np.ndarray:
     # Lanczos overshoots at edges; a premultiplied colour can't exceed its alpha.
     values[..., :3] = np.minimum(values[..., :3], values[..., 3:])
     return values
+
+
+def open_picture(path: str | os.PathLike[str], size: int = IMAGE_SIZE) -> Image.Image:
+    """A picture from elsewhere, PNG, JPEG or WebP, as RGBA within a square of `size` pixels, centred on transparency.
+
+    Its size is read from its header before anything is decoded. Of an animation it is the first frame; a camera's note of how it
+    was held is followed, and nothing else that the file says is kept. Raises `PictureError` for another kind of file, more than
+    `MAX_PIXELS`, and what is truncated or damaged.
+    """
+    name = Path(path).name
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # MAX_PIXELS is less
+            image = Image.open(path, formats=OPENED)
+        with image:
+            if not 0 < image.width * image.height <= MAX_PIXELS:
+                most = f"at most {MAX_PIXELS // 10**6} million are read"
+                raise PictureError(f"{name} has {image.width} x {image.height} pixels; {most}. Make it smaller.")
+            image.draft("RGB", (2 * size, 2 * size))  # a JPEG is decoded no larger than it takes
+            picture = ImageOps.exif_transpose(image).convert("RGBA")
+    except UnidentifiedImageError as error:
+        raise PictureError(f"{name} is no picture that is read here: give a PNG, JPEG or WebP.") from error
+    except PictureError:
+        raise
+    except (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError) as error:
+        raise PictureError(f"{name} can't be read: it is damaged, cut off or far too large.") from error
+    return to_pil(from_pil([picture], size))[0]
 
 
 # Backgrounds and contact sheets

@@ -1,9 +1,12 @@
-"""Paths through the latent space: mixtures of noise and of text, even pacing, and the order in which frames are drawn."""
+"""Paths through the latent space: mixtures of noise and of text, even pacing, where frames lie and in which order they come."""
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -83,17 +86,61 @@ def mix_text(texts: Sequence[TextFeatures], weights: Sequence[float]) -> TextFea
     return TextFeatures(tokens, bias, pooled, torch.cat([text.places for text in texts], dim=1))
 
 
-def coarse_to_fine(frames: int) -> Iterator[int]:
-    """Every index of 0..frames-1 once: both ends and the middle first, then halving the gaps (5, 9, 17, 33 frames)."""
-    seen: set[int] = set()
-    parts = 1
-    while len(seen) < frames:
-        for place in range(parts + 1):
-            index = round(place * (frames - 1) / parts)
-            if index not in seen:
-                seen.add(index)
-                yield index
-        parts *= 2
+@dataclass(frozen=True)
+class Route:
+    """How the frames of a path lie on its legs, the ways from one stage to the next.
+
+    Attributes:
+        gaps: steps from frame to frame on each leg, at least 1.
+        loop: whether the last leg leads back to the first stage; its end is then the first frame, which is there already.
+    """
+
+    gaps: tuple[int, ...]
+    loop: bool = False
+
+    @classmethod
+    def shared_out(cls, frames: int, lengths: Sequence[float], loop: bool = False) -> Route:
+        """So many frames over legs of these lengths, at least one step each; there must be as many steps as legs."""
+        steps = frames if loop else frames - 1
+        spare = steps - len(lengths)
+        wanted = [spare * length / sum(lengths) for length in lengths]
+        gaps = [1 + math.floor(share) for share in wanted]
+        # What rounding leaves goes where it is missed most (the largest remainder).
+        missed = sorted(range(len(gaps)), key=lambda leg: math.floor(wanted[leg]) - wanted[leg])
+        for leg in missed[: steps - sum(gaps)]:
+            gaps[leg] += 1
+        return cls(tuple(gaps), loop)
+
+    @property
+    def frames(self) -> int:
+        return sum(self.gaps) + (0 if self.loop else 1)
+
+    @property
+    def stages(self) -> list[int]:
+        """Index of each stage's frame."""
+        ends = [0, *accumulate(self.gaps)]
+        return ends[:-1] if self.loop else ends
+
+    def place(self, index: int) -> tuple[int, int]:
+        """Leg of a frame, and its step on it; a stage is where a leg begins, and the last of a path where its last leg ends."""
+        leg = min(bisect_right(self.stages, index) - 1, len(self.gaps) - 1)
+        return leg, index - self.stages[leg]
+
+    def levels(self) -> Iterator[list[int]]:
+        """Every index once, coarse to fine: first the stages, then again and again what halves the gaps of every leg."""
+        seen: set[int] = set()
+        parts = 1
+        starts = [0, *accumulate(self.gaps)][:-1]
+        while len(seen) < self.frames:
+            level = []
+            for start, gap in zip(starts, self.gaps, strict=True):
+                for part in range(parts + 1):
+                    index = (start + round(part * gap / parts)) % self.frames
+                    if index not in seen:
+                        seen.add(index)
+                        level.append(index)
+            yield level
+            parts *= 2
 
 
 def even_positions(positions: Sequence[float], gaps: Sequence[float], frames: int) -> list[float]:

@@ -194,16 +194,26 @@ class DallePipeline(DiffusionPipeline):
     def trajectory(
         self,
         noise: Tensor,
-        text: TextFeatures,
+        text: TextFeatures | None,
         num_inference_steps: int,
         guidance_scale: float,
         negative: TextFeatures | None = None,
+        start: Tensor | None = None,
     ) -> Iterator[Tensor]:
         """Yields the estimate of the clean latent (B, C, S, S) after each step; the last is the sample.
 
-        `negative` is what shall not be drawn, with as many rows as `text`.
+        `negative` is what shall not be drawn, with as many rows as `text`. With `start` (B,), times between 0 and 1, `noise` is
+        latents that are so noisy; the text may then be left out.
         """
-        yield from self.prior.trajectory(noise.to(self.device), text, num_inference_steps, guidance_scale, negative)
+        start = None if start is None else start.to(self.device)
+        yield from self.prior.trajectory(noise.to(self.device), text, num_inference_steps, guidance_scale, negative, start)
+
+    @torch.inference_mode()
+    def encode_pictures(self, images: Sequence[Image.Image]) -> Tensor:
+        """Pictures of any size and mode -> normalised latents (B, C, S, S), float32."""
+        from dalle.images import from_pil
+
+        return self.vae.to_latents(from_pil(images).to(self.device, self.vae.dtype)).float()
 
     @torch.inference_mode()
     def decode_latents(self, latents: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +30,7 @@ from dalle.config import (
     PriorConfig,
     SettingError,
 )
-from dalle.sampling import euler_steps, guided
+from dalle.sampling import Time, euler_steps, guided, moments
 from dalle.text import TextFeatures
 
 SHARED_LENGTH = 32
@@ -268,6 +269,17 @@ class Trunk(nn.Module):
         return F.pixel_shuffle(x.transpose(1, 2).unflatten(2, (self.side, self.side)), self.patch)
 
 
+def no_text(z: Tensor, prior: FlowPrior | FlowMapPrior) -> TextFeatures:
+    """Features for rows that see no text, as many as z has; see `every`."""
+    dim = prior.config.text_dim
+    return TextFeatures(z.new_zeros(len(z), 1, dim), z.new_zeros(len(z), 1), z.new_zeros(len(z), dim))
+
+
+def every(z: Tensor) -> Tensor:
+    """(B,) true: no row of z sees its text."""
+    return torch.ones(len(z), dtype=torch.bool, device=z.device)
+
+
 class FlowPrior(ModelMixin, ConfigMixin):
     """Velocity field of the flow from noise (t = 1) to latents (t = 0), given text."""
 
@@ -301,13 +313,20 @@ class FlowPrior(ModelMixin, ConfigMixin):
     def trajectory(
         self,
         noise: Tensor,
-        text: TextFeatures,
+        text: TextFeatures | None,
         num_inference_steps: int,
         guidance_scale: float,
         negative: TextFeatures | None = None,
+        start: Tensor | None = None,
     ) -> Iterator[Tensor]:
-        """Yields the estimate of the clean latent after each step; the last one is the sample. `negative` is what to leave."""
-        return euler_steps(guided(self, text, guidance_scale, negative), noise, num_inference_steps)
+        """Yields the estimate of the clean latent after each step; the last one is the sample. `negative` is what to leave.
+
+        With `start` (B,), `noise` is latents at such times; without a text, guidance can't act.
+        """
+        if text is None:
+            velocity = guided(partial(self, drop=every(noise)), no_text(noise, self), 1.0)
+            return euler_steps(velocity, noise, num_inference_steps, start)
+        return euler_steps(guided(self, text, guidance_scale, negative), noise, num_inference_steps, start)
 
 
 class FlowMapPrior(ModelMixin, ConfigMixin):
@@ -362,35 +381,41 @@ class FlowMapPrior(ModelMixin, ConfigMixin):
         made.load_state_dict(weights)
         return made.to(self.dtype)
 
-    def forward(self, z: Tensor, t: Tensor, r: Tensor, text: TextFeatures, guidance: Tensor) -> Tensor:
+    def forward(self, z: Tensor, t: Tensor, r: Tensor, text: TextFeatures, guidance: Tensor, drop: Tensor | None = None) -> Tensor:
         """Latents (B, C, S, S) at times t (B,), times r (B,) <= t, guidance weights (B,) -> average velocities (B, C, S, S)."""
-        return self.trunk(z, t, text, r=r, guidance=guidance)
+        return self.trunk(z, t, text, drop, r, guidance)
 
     def trajectory(
         self,
         noise: Tensor,
-        text: TextFeatures,
+        text: TextFeatures | None,
         num_inference_steps: int,
         guidance_scale: float,
         negative: TextFeatures | None = None,
+        start: Tensor | None = None,
     ) -> Iterator[Tensor]:
         """Yields an estimate of the clean latent after each step; the last one is the sample.
+
+        With `start` (B,), `noise` is latents at such times; without a text, guidance can't act.
 
         With `negative` a step is three evaluations in one batch. The map has its guidance inside, against no text, so what the
         negative text would draw is taken away on top of that, both without guidance: u(text, w) + NEGATIVE_WEIGHT (u(text, 1) -
         u(negative, 1)).
         """
 
-        def velocity(z: Tensor, t: float, r: float) -> Tensor:
+        def velocity(z: Tensor, t: Time, r: Time) -> Tensor:
+            t, r = moments(z, t), moments(z, r)
+            if text is None:
+                return self(z, t, r, no_text(z, self), torch.ones_like(t), every(z))
             if negative is None:
-                return self(z, *(z.new_full((len(z),), value) for value in (t, r)), text, z.new_full((len(z),), guidance_scale))
+                return self(z, t, r, text, torch.full_like(t, guidance_scale))
             rows = z.repeat(3, 1, 1, 1)
             weights = rows.new_tensor([guidance_scale, 1.0, 1.0]).repeat_interleave(len(z))
-            moments = (rows.new_full((len(rows),), value) for value in (t, r))
-            full, wanted, unwanted = self(rows, *moments, TextFeatures.stack([text, text, negative]), weights).chunk(3)
+            both = TextFeatures.stack([text, text, negative])
+            full, wanted, unwanted = self(rows, t.repeat(3), r.repeat(3), both, weights).chunk(3)
             return full + NEGATIVE_WEIGHT * (wanted - unwanted)
 
-        return euler_steps(velocity, noise, num_inference_steps)
+        return euler_steps(velocity, noise, num_inference_steps, start)
 
 
 class GaussianPrior(ModelMixin, ConfigMixin):
@@ -434,12 +459,18 @@ class GaussianPrior(ModelMixin, ConfigMixin):
         num_inference_steps: int = 1,
         guidance_scale: float = 1.0,
         negative: TextFeatures | None = None,
+        start: Tensor | None = None,
     ) -> Iterator[Tensor]:
         """Yields once: mean + std * noise. Steps and guidance do not apply, nor can it be guided away from anything.
+
+        With `start` it yields `noise`, latents at such times, as they are: it has no steps to go on with.
 
         Raises:
             SettingError: a negative text was given.
         """
+        if start is not None:
+            yield noise
+            return
         if negative is not None:
             raise SettingError("This model draws without guidance, so a negative prompt can't act: leave it empty.")
         mean, logvar = self(text)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from dalle.config import MAX_MIXED, MAX_NOISES, MAX_SEED, VARIATION_STRENGTH, SettingError
+from dalle.config import MAX_LENGTH, MAX_MIXED, MAX_NOISES, MAX_SEED, MIN_LENGTH, VARIATION_STRENGTH, SettingError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,11 +42,44 @@ class GenerateRequest:
 
 
 @dataclass(frozen=True)
-class InterpolateRequest:
-    """A path from (prompt_a, seed_a) to (prompt_b, seed_b) in `frames` pictures.
+class Stage:
+    """A picture that a path passes through: that of a prompt and a seed, the one that `drawn`, which has a seed, draws, or `image`.
 
-    Their pacing is "even", so that each differs as much from the next, or "raw": even steps of the mixture.
+    Of an image, which may have any size and mode, a prompt may say what it shows, and the seed is that of the noise around it.
+    `length` is that of the way from here to the next stage, relative to the other ways.
     """
+
+    prompt: str = ""
+    seed: int | None = None
+    length: float = 1.0
+    drawn: GenerateRequest | None = None
+    image: Image.Image | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class PathRequest:
+    """A path through two to eight stages in `frames` pictures, and with `loop` back to the first, which is not drawn twice.
+
+    Every stage is one of the pictures; those between are spread over the ways by their lengths. Their pacing on each way is "even",
+    so that each differs as much from the next, or "raw": even steps of the mixture. `style` and `truncation` are those of the
+    stages that have a prompt. What is `moving` is "both", noise and text, or "text" alone: the noise stays that of the first stage,
+    so that the path meets the picture of no other.
+    """
+
+    stages: Sequence[Stage]
+    loop: bool = False
+    frames: int = DEFAULT_FRAMES
+    num_inference_steps: int | None = None
+    guidance_scale: float | None = None
+    style: str | None = None
+    pacing: str = "even"
+    truncation: float = 1.0
+    moving: str = "both"
+
+
+@dataclass(frozen=True)
+class InterpolateRequest:
+    """The path of two prompts: from (prompt_a, seed_a) to (prompt_b, seed_b); see `PathRequest`."""
 
     prompt_a: str
     prompt_b: str
@@ -112,13 +145,17 @@ class Picture:
 
 @dataclass(frozen=True)
 class Frame:
-    """The `order`-th frame drawn; it stands at `index` of `total`, and the second prompt weighs `position` in it, 0..1."""
+    """The `order`-th frame drawn; it stands at `index` of `total`, on the way from stage `leg` to the next.
+
+    The next stage weighs `position` in it, 0..1.
+    """
 
     order: int
     index: int
     position: float
     image: Image.Image
     total: int
+    leg: int = 0
 
 
 @dataclass(frozen=True)
@@ -183,9 +220,42 @@ def seed_or_random(seed: int | None) -> int:
     return random.SystemRandom().randint(0, MAX_SEED) if seed is None else whole_number(seed, "The seed", 0, MAX_SEED)
 
 
-def with_seeds(request: InterpolateRequest) -> InterpolateRequest:
+def checked_length(value: object) -> float:
+    """`value` as the length of a way, or SettingError."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not MIN_LENGTH <= value <= MAX_LENGTH:
+        raise SettingError(f"The length of a way must be a number between {MIN_LENGTH:g} and {MAX_LENGTH:g}.")
+    return float(value)
+
+
+def as_path(request: InterpolateRequest | PathRequest) -> PathRequest:
+    """Any path as one through stages."""
+    if isinstance(request, PathRequest):
+        return request
+    stages = (Stage(request.prompt_a, request.seed_a), Stage(request.prompt_b, request.seed_b))
+    alike = {each.name: getattr(request, each.name) for each in fields(PathRequest) if each.name not in ("stages", "loop", "moving")}
+    return PathRequest(stages, **alike)
+
+
+Path = TypeVar("Path", InterpolateRequest, PathRequest)
+
+
+def with_seeds(request: Path) -> Path:
     """The same path with its seeds drawn where it has none, so that they can be told and the path made again."""
-    return replace(request, seed_a=seed_or_random(request.seed_a), seed_b=seed_or_random(request.seed_b))
+    if isinstance(request, InterpolateRequest):
+        return replace(request, seed_a=seed_or_random(request.seed_a), seed_b=seed_or_random(request.seed_b))
+    stages = [stage if stage.drawn else replace(stage, seed=seed_or_random(stage.seed)) for stage in request.stages]
+    return replace(request, stages=tuple(stages))
+
+
+def two_prompts(request: InterpolateRequest | PathRequest) -> InterpolateRequest | None:
+    """The path as one of two prompts, where it is no more than that."""
+    if isinstance(request, InterpolateRequest):
+        return request
+    if len(request.stages) != 2 or request.loop or request.moving != "both" or any(stage.drawn or stage.image for stage in request.stages):
+        return None
+    a, b = request.stages
+    alike = {each.name: getattr(request, each.name) for each in fields(InterpolateRequest)[4:]}
+    return InterpolateRequest(a.prompt, b.prompt, a.seed, b.seed, **alike)
 
 
 def picture_metadata(picture: Picture) -> dict[str, str]:
@@ -198,16 +268,29 @@ def picture_metadata(picture: Picture) -> dict[str, str]:
     }
 
 
-def path_metadata(request: InterpolateRequest, settings: dict[str, Any]) -> dict[str, str]:
+def path_metadata(request: InterpolateRequest | PathRequest, settings: dict[str, Any]) -> dict[str, str]:
     """The same for a path."""
-    return {
-        "prompt_a": request.prompt_a,
-        "prompt_b": request.prompt_b,
-        "seed_a": str(request.seed_a),
-        "seed_b": str(request.seed_b),
-        "model": str(settings.get("model", "")),
-        "settings": settings_text(settings),
-    }
+    if (plain := two_prompts(request)) is not None:
+        told = {
+            "prompt_a": plain.prompt_a,
+            "prompt_b": plain.prompt_b,
+            "seed_a": str(plain.seed_a),
+            "seed_b": str(plain.seed_b),
+        }
+    else:
+        stages = [stage_record(stage) for stage in request.stages]
+        told = {"stages": json.dumps(stages, ensure_ascii=False), "loop": "yes" if request.loop else "no"}
+    return told | {"model": str(settings.get("model", "")), "settings": settings_text(settings)}
+
+
+def stage_record(stage: Stage) -> dict[str, Any]:
+    """What a path's file says of a stage."""
+    if stage.drawn is None:
+        told = {"prompt": stage.prompt, "seed": stage.seed, "length": stage.length}
+        return told | {"image": "not drawn by the model"} if stage.image else told
+    usual = {each.name: each.default for each in fields(GenerateRequest)}
+    given = {name: value for name, value in vars(stage.drawn).items() if name != "num_images" and value != usual[name]}
+    return given | {"length": stage.length}
 
 
 def settings_text(settings: dict[str, Any]) -> str:

@@ -18,8 +18,16 @@ the first step on: with 0.7 its shapes ignore the text (docs/LOG.md)."""
 TIME_SHIFT = 3.0
 """What a picture shows is settled near t = 1 (docs/LOG.md), so more steps are spent there."""
 
-Velocity = Callable[[Tensor, float, float], Tensor]
+Time = float | Tensor
+"""One for all rows, or one a row, (B, 1, 1, 1)."""
+
+Velocity = Callable[[Tensor, Time, Time], Tensor]
 """(z at time t, t, time r where the step ends) -> how fast z moves there; a flow's velocity at t does not depend on r."""
+
+
+def moments(z: Tensor, t: Time) -> Tensor:
+    """A time for each row of z, (B,)."""
+    return t.flatten() if isinstance(t, Tensor) else z.new_full((len(z),), t)
 
 
 def guided(
@@ -30,16 +38,17 @@ def guided(
     A negative text, of as many rows as the text, takes the place of no text.
     """
 
-    def velocity(z: Tensor, t: float, r: float) -> Tensor:
-        if guidance_scale == 1.0 or t > GUIDANCE_INTERVAL:
-            return network(z, z.new_full((len(z),), t), text)
+    def velocity(z: Tensor, t: Time, r: Time) -> Tensor:
+        t = moments(z, t)
+        if guidance_scale == 1.0 or float(t.max()) > GUIDANCE_INTERVAL:
+            return network(z, t, text)
         if negative is not None:
-            v = network(z.repeat(2, 1, 1, 1), z.new_full((2 * len(z),), t), TextFeatures.stack([text, negative]))
+            v = network(z.repeat(2, 1, 1, 1), t.repeat(2), TextFeatures.stack([text, negative]))
             with_text, without = v.chunk(2)
             return without + guidance_scale * (with_text - without)
         both = text.repeat(2)
         drop = torch.tensor([False, True], device=z.device).repeat(len(z))
-        v = network(z.repeat_interleave(2, dim=0), z.new_full((2 * len(z),), t), both, drop)
+        v = network(z.repeat_interleave(2, dim=0), t.repeat_interleave(2), both, drop)
         with_text, without = v[0::2], v[1::2]
         return without + guidance_scale * (with_text - without)
 
@@ -55,15 +64,17 @@ def times(num_inference_steps: int, shift: float = TIME_SHIFT) -> list[float]:
     return (shift * even / (1 + (shift - 1) * even)).tolist()
 
 
-def euler_steps(velocity: Velocity, noise: Tensor, num_inference_steps: int) -> Iterator[Tensor]:
+def euler_steps(velocity: Velocity, noise: Tensor, num_inference_steps: int, start: Tensor | None = None) -> Iterator[Tensor]:
     """Steps z - (t - r) v from t = 1 to t = 0; yields the estimate of the clean latent, z - t v, after each step.
+
+    With `start` (B,), the noise is none: each row is a latent at its own time to start from.
 
     For a flow these are Euler's, and for a flow map, whose v is the average velocity from t to r, they are exact. The last estimate
     is the sample itself, since the last step ends at t = 0.
     """
     z = noise
-    grid = times(num_inference_steps)
-    for t, r in pairwise(grid):
+    scale = 1.0 if start is None else start.to(noise).view(-1, 1, 1, 1)
+    for t, r in pairwise(scale * time for time in times(num_inference_steps)):
         v = velocity(z, t, r)
         yield z - t * v
         z = z - (t - r) * v

@@ -1,4 +1,4 @@
-"""The named endpoints /generate, /interpolate, /mix, /make, /judge and /search, for gradio_client, curl and other programs.
+"""The named endpoints /generate, /interpolate, /path, /mix, /make, /judge and /search, for gradio_client, curl and other programs.
 
 Gradio reads parameter and return types from the signatures at run time, so annotations aren't postponed in this module.
 """
@@ -22,10 +22,12 @@ from ui.failures import message_for
 from ui.line import Line, caller_of
 from ui.outbox import Outbox
 from ui.settings import PageSettings
+from ui.stages import plan_of
 from ui.waiting import until_ready
 
 if TYPE_CHECKING:
     from dalle.engine import Engine
+    from dalle.requests import InterpolateRequest, PathRequest
 
 MAX_FOUND = 100
 """Drawings that a search may return."""
@@ -184,19 +186,65 @@ def add_endpoints(engine: "Engine", line: Line, pictures: Outbox, animations: Ou
             )
             for _ in turn(request, cancel, end):
                 yield None
-            found = {}
-            with closing(engine.interpolate(wish, cancel=cancel)) as items:
-                metadata = engine.path_metadata(wish)
-                for frame in items:
-                    found[frame.index] = frame.image
-                    yield None
-            yield animations.animation(
-                [found[index] for index in sorted(found)],
-                path_name(wish),
-                fps=settings.frames_per_second,
-                pingpong=there_and_back,
-                metadata=metadata,
+            yield from animation_of(wish, there_and_back, cancel)
+
+    def path(
+        stages: list[dict],
+        loop: bool = False,
+        frames: int | None = None,
+        style: str = inputs.ANY_STYLE,
+        pingpong: bool = False,
+        pacing: str = "even",
+        truncation: float | None = None,
+        request: gr.Request | None = None,
+    ) -> FileData:  # type: ignore[misc]  # gradio wants the type of one yield
+        """Draw the way through two to eight descriptions as an animated WebP, each a stage that the path passes through.
+
+        Args:
+            stages: Two to eight objects with a prompt, and if wanted a seed and a length, 0.1 to 10, of the way to the next,
+                relative to the others: {"prompt": "a cat", "seed": 7, "length": 2}. A picture that was drawn before is a stage as
+                {"recipe": {...}}, with the texts that its PNG holds.
+            loop: Lead back from the last stage to the first.
+            frames: How many pictures: at least one a stage, at most 65 for one way and 129 for more. Leave empty for the usual.
+            style: One of the page's styles, or "any".
+            pingpong: Run there and back instead of starting over.
+            pacing: "even", so that every frame changes as much as the next, or "raw", even steps of the mixture.
+            truncation: 0.1 to 1; less gives more typical, less varied pictures. Leave empty for 1.
+
+        Returns:
+            The animation; its stages and settings are in its metadata.
+        """
+        cancel = Event()
+        with told_to_caller(cancel) as end:
+            there_and_back = inputs.flag(pingpong, "pingpong")
+            plan = plan_of(
+                stages=stages,
+                loop=loop,
+                frames=frames,
+                leg_frames=settings.frames,
+                style=style,
+                pacing=pacing,
+                truncation=truncation,
             )
+            for _ in turn(request, cancel, end):
+                yield None
+            yield from animation_of(with_seeds(plan.request), there_and_back, cancel)
+
+    def animation_of(wish: "InterpolateRequest | PathRequest", pingpong: bool, cancel: Event) -> Iterator[Any]:
+        """The frames of a path as a file, once all are drawn."""
+        found = {}
+        with closing(engine.interpolate(wish, cancel=cancel)) as items:
+            metadata = engine.path_metadata(wish)
+            for frame in items:
+                found[frame.index] = frame.image
+                yield None
+        yield animations.animation(
+            [found[index] for index in sorted(found)],
+            path_name(wish),
+            fps=settings.frames_per_second,
+            pingpong=pingpong,
+            metadata=metadata,
+        )
 
     def mix(
         prompts: list[str],
@@ -304,6 +352,7 @@ def add_endpoints(engine: "Engine", line: Line, pictures: Outbox, animations: Ou
 
     gr.api(generate, api_name="generate", concurrency_limit=None)
     gr.api(interpolate, api_name="interpolate", concurrency_limit=None)
+    gr.api(path, api_name="path", concurrency_limit=None)
     gr.api(mix, api_name="mix", concurrency_limit=None)
     gr.api(make, api_name="make", concurrency_limit=None)
     gr.api(judge, api_name="judge", concurrency_id="judge", concurrency_limit=2)

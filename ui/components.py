@@ -104,16 +104,46 @@ def chips(value: list[list[Any]], elem_id: str, *, title: str, surprise: str = "
     return _widget("chips.js", value, elem_id, title=title, surprise=surprise)
 
 
-def morph(value: dict[str, Any], elem_id: str, *, fields: list[str], deliver: Answerer) -> gr.HTML:
+def morph(value: dict[str, Any], elem_id: str, *, fields: list[str], deliver: Answerer, compare: Answerer) -> gr.HTML:
     """The path between the prompts in the boxes `fields`: frames, slider, film strip.
 
-    Its "submit" asks for frames, its "input" for a link to be opened; its script asks `deliver` for files.
+    Its "submit" asks for frames, its "input" for a link to be opened; its script asks `deliver` for files, and `compare` for the path
+    on which only the text moves.
     """
 
     def deliver_files(question: dict[str, Any]) -> dict[str, Any]:
         return deliver(question)
 
-    return _widget("morph.js", value, elem_id, fields=fields, server_functions=[deliver_files])
+    def compare_path(question: dict[str, Any]) -> dict[str, Any]:
+        return compare(question)
+
+    return _widget("morph.js", value, elem_id, fields=fields, server_functions=[deliver_files, compare_path])
+
+
+def stages(
+    value: dict[str, Any],
+    elem_id: str,
+    *,
+    fields: list[str],
+    seeds: list[str],
+    most: int,
+    take: Answerer,
+    redraw: Answerer,
+) -> gr.HTML:
+    """The stages of a path, `most` of them; those of the first two that are text stand in the boxes `fields` and `seeds`.
+
+    Its value is what the visitor makes of it; its "submit" says that it has changed. Its script asks `take` what an upload is, and
+    `redraw` for pictures of the browser's album.
+    """
+
+    def take_picture(question: dict[str, Any]) -> dict[str, Any]:
+        return take(question)
+
+    def redraw_pictures(question: dict[str, Any]) -> dict[str, Any]:
+        return redraw(question)
+
+    functions = [take_picture, redraw_pictures]
+    return _widget("stages.js", value, elem_id, fields=fields, seeds=seeds, most=most, server_functions=functions)
 
 
 def pad(

@@ -11,17 +11,27 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dalle.config import MAX_MADE_OF, Cancelled, DalleError, SettingError
 from dalle.images import MAX_FPS, png_bytes, slug
-from dalle.requests import GenerateRequest, InterpolateRequest, MixRequest, Picture, picture_metadata, with_seeds
+from dalle.requests import (
+    GenerateRequest,
+    InterpolateRequest,
+    MixRequest,
+    PathRequest,
+    Picture,
+    as_path,
+    picture_metadata,
+    with_seeds,
+)
 from ui import inputs
 from ui.direct import Direct, visitor_name
 from ui.links import path_of
 from ui.outbox import Outbox
 from ui.settings import PageSettings
+from ui.stages import Plan, Uploads, label_of, plan_of
 
 if TYPE_CHECKING:
     from dalle.engine import Engine
@@ -213,6 +223,7 @@ class DeliverPath:
         self._direct = direct
         self._outbox = outbox
         self._settings = settings
+        self._uploads = Uploads(outbox)
 
     def files(self, question: object) -> dict[str, Any]:
         """{state, message, address, name} for a question {visitor, what, link, speed, eased, pingpong}. Never raises."""
@@ -220,6 +231,7 @@ class DeliverPath:
         return self._direct.answer(self.kind, visitor_name(sent, self.kind), BLANK, lambda cancel: self._make(sent, cancel))
 
     def _make(self, sent: dict[str, Any], cancel: threading.Event) -> dict[str, Any]:
+        from dalle.engine import route_of
         from dalle.export import frames_zip, mp4, timeline
 
         what = sent.get("what")
@@ -230,13 +242,12 @@ class DeliverPath:
         if not 1 <= fps <= MAX_FPS:
             raise SettingError(f"The speed must give 1 to {MAX_FPS} frames a second.")
         eased, pingpong = inputs.flag(sent.get("eased"), "eased"), inputs.flag(sent.get("pingpong"), "ping-pong")
-        request, _ = path_of(sent.get("link"))
-        request = replace(with_seeds(request), frames=self._settings.frames)
+        request = with_seeds(linked_plan(sent.get("link"), self._settings, self._uploads).request)
         with closing(self._engine.interpolate(request, cancel=cancel)) as items:
             metadata = self._engine.path_metadata(request)
             frames = [frame.image for frame in sorted(items, key=lambda frame: frame.index)]
         name = path_name(request)
-        shown = [frames[index] for index in timeline(len(frames), eased, pingpong)]
+        shown = [frames[index] for index in timeline(len(frames), eased, pingpong, route_of(request).gaps)]
         outbox = self._outbox()
         if what == "webp":
             file = outbox.animation(shown, name, fps=fps, pingpong=False, metadata=metadata)
@@ -247,9 +258,21 @@ class DeliverPath:
         return {"address": address(file["path"]), "name": file["orig_name"]}
 
 
-def path_name(wish: InterpolateRequest) -> str:
+def linked_plan(link: object, settings: PageSettings, uploads: Uploads | None = None) -> Plan:
+    """The path of a link, as long as the page makes it.
+
+    Raises:
+        PromptError, SettingError: no such link.
+    """
+    said = path_of(link)
+    said.pop("at")
+    return plan_of(**said, leg_frames=settings.frames, uploads=uploads)
+
+
+def path_name(wish: InterpolateRequest | PathRequest) -> str:
     """The name of a path's file, without its ending."""
-    return f"{slug(wish.prompt_a, 24)}-to-{slug(wish.prompt_b, 24)}"
+    labels = [slug(label_of(stage), 24) for stage in as_path(wish).stages]
+    return f"{labels[0]}-to-{labels[-1]}" if len(labels) == 2 else f"{labels[0]}-by-{len(labels) - 2}-to-{labels[-1]}"
 
 
 def address(path: str) -> str:

@@ -1,4 +1,4 @@
-"""The Interpolate tab: two prompts, and the model's pictures on the way from one to the other.
+"""The Interpolate tab: two prompts or pictures, or up to eight, and the model's pictures on the way from one to the next.
 
 The frames travel to the page once, coarse to fine, as small WebP data URIs; dragging then needs no server
 (static/morph.js). A frame of 256 px takes 3 to 6 KB.
@@ -7,29 +7,34 @@ The frames travel to the page once, coarse to fine, as small WebP data URIs; dra
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 from PIL import Image
 
-from dalle.config import MIN_TRUNCATION
+from dalle.config import MAX_STAGES, MIN_TRUNCATION
+from dalle.engine import route_of
 from dalle.images import data_uri
-from dalle.requests import seed_or_random, with_seeds
+from dalle.requests import PathRequest, seed_or_random, with_seeds
 from ui import components, inputs, links, verdict
+from ui.album import Album
 from ui.code import path_code
-from ui.deliver import DeliverPath, path_name
-from ui.direct import Direct
+from ui.deliver import DeliverPath, linked_plan, path_name
+from ui.direct import Direct, visitor_name
 from ui.failures import message_for
 from ui.generate import shown, within
 from ui.outbox import Outbox
 from ui.runner import QUIET, Handlers, session_of, wire
 from ui.runs import Run, Runs
 from ui.settings import PageSettings
+from ui.stages import YOURS, Given, Uploads, plan_of, usual_frames
 
 if TYPE_CHECKING:
+    import threading
+
     from dalle.engine import Engine
 
 BATCH_SECONDS = 0.2
@@ -42,19 +47,27 @@ IDLE: dict[str, Any] = {
     "message": "",
     "total": 0,
     "prompts": ["", ""],
+    "seeds": [],
+    "gaps": [],
+    "loop": False,
     "frames": {},
     "exports": None,
+    "way": "",
     "link": "",
+    "why": "",
     "code": "",
     "at": 0,
 }
 """The path's JSON (see static/morph.js)."""
 
+PRIVATE = "No link: a picture that you gave is deleted after an hour, and nobody else can open it."
+TOO_LONG = "No link: the prompts are too long for one."
+
 Update = tuple[Any, Any, Any, Any, Any]
 """What one yield of a run sets: the path, both verdicts, both seed boxes (any of them may be gr.skip())."""
 
 
-BOXES = 8
+BOXES = 9
 """What `Interpolate.open_sent` sets beside ticket and path."""
 
 
@@ -75,41 +88,49 @@ class Interpolate(Handlers):
     def __init__(self, engine: Engine, runs: Runs, outbox: Outbox, settings: PageSettings) -> None:
         super().__init__(engine, runs, outbox)
         self._settings = settings
+        self._uploads = Uploads(lambda: outbox)
 
     def blank(self, run: Run, state: str, message: str, **more: Any) -> dict[str, Any]:
         settings = self._settings
-        return super().blank(run, state, message, total=settings.frames, fps=settings.frames_per_second, **more)
+        return super().blank(run, state, message, **{"total": settings.frames, "fps": settings.frames_per_second, **more})
 
-    def begin(self, prompt_a: object, prompt_b: object, request: gr.Request) -> tuple[str, dict[str, Any]]:
+    def begin(self, prompt_a: object, prompt_b: object, plan: object, request: gr.Request) -> tuple[str, dict[str, Any]]:
         """Takes a ticket, at once and outside the queue, and clears the path."""
-        return self.enter(request, prompts=[shown(prompt_a), shown(prompt_b)])
+        return self.enter(request, **self._outline(sent_stages(prompt_a, prompt_b, plan), plan))
 
-    def begin_if_given(self, prompt_a: object, prompt_b: object, request: gr.Request) -> tuple[Any, Any]:
+    def begin_if_given(self, prompt_a: object, prompt_b: object, plan: object, request: gr.Request) -> tuple[Any, Any]:
         """The same for what changes a path that is there: another style and other seeds are no reason to complain of no prompt."""
-        if not (shown(prompt_a).strip() and shown(prompt_b).strip()):
+        if not all(label.strip() for label in map(label_sent, sent_stages(prompt_a, prompt_b, plan))):
             return gr.skip(), gr.skip()
-        return self.begin(prompt_a, prompt_b, request)
+        return self.begin(prompt_a, prompt_b, plan, request)
+
+    def _outline(self, stages: list[Any], plan: object) -> dict[str, Any]:
+        """What the page shows of a path before it was looked at more closely."""
+        loop = isinstance(plan, dict) and plan.get("loop") is True
+        total = usual_frames(min(len(stages), MAX_STAGES), loop, self._settings.frames)
+        return {"prompts": [label_sent(stage) for stage in stages[:MAX_STAGES]], "total": total, "loop": loop}
 
     def open_sent(self, event: gr.EventData, request: gr.Request) -> tuple[Any, ...]:
         """Loads what a {link} says into the boxes, to be prepared anew."""
         sent = event._data if isinstance(event._data, dict) else {}
         try:
-            asked, at = links.path_of(sent.get("link"))
-            opened = Opened(at, links.made_by(links.parts_of(sent["link"])))
+            said = links.path_of(sent.get("link"))
+            asked = linked_plan(sent["link"], self._settings).request
+            opened = Opened(said["at"], links.made_by(links.parts_of(sent["link"])))
         except Exception as error:
             ticket, path = self.enter(request)
             self._runs.cancel(session_of(request), self.kind)
             return ticket, path | {"state": "error", "message": message_for(error)}, *[gr.skip()] * BOXES
+        stages = said["stages"]
         return (
-            *self.enter(request, opened, prompts=[shown(asked.prompt_a), shown(asked.prompt_b)], at=at),
+            *self.enter(request, opened, at=opened.at, **self._outline(stages, said)),
             gr.Tabs(selected="interpolate"),
-            asked.prompt_a,
-            asked.prompt_b,
-            "" if asked.seed_a is None else str(asked.seed_a),
-            "" if asked.seed_b is None else str(asked.seed_b),
+            *(stage["prompt"] or "" for stage in stages[:2]),
+            *("" if stage["seed"] is None else str(stage["seed"]) for stage in stages[:2]),
             asked.style or inputs.ANY_STYLE,
             asked.pacing != "raw",
             within(asked.truncation, MIN_TRUNCATION, 1, 1.0),
+            {"stages": stages, "loop": said["loop"]},
         )
 
     def prepare(
@@ -122,6 +143,7 @@ class Interpolate(Handlers):
         style: object,
         even: object,
         truncation: object,
+        plan: object,
         request: gr.Request,
     ) -> Iterator[Update]:
         """Draws the path in the queue. Every ending is a state of the path, never an exception."""
@@ -130,40 +152,36 @@ class Interpolate(Handlers):
             return
         sent: dict[str, str] = {}
         opened: Opened = run.wish or Opened()
-        more: dict[str, Any] = {"at": opened.at}
+        stages = sent_stages(prompt_a, prompt_b, plan, seed_a, seed_b)
+        more: dict[str, Any] = {"at": opened.at, **self._outline(stages, plan)}
 
         def path(name: str, message: str, exports: dict[str, Any] | None = None) -> dict[str, Any]:
-            prompts = [shown(prompt_a), shown(prompt_b)]
-            return self.blank(run, name, message, prompts=prompts, frames=dict(sent), exports=exports, **more)
+            return self.blank(run, name, message, frames=dict(sent), exports=exports, **more)
 
         def state(name: str, message: str, exports: dict[str, Any] | None = None) -> Update:
             return path(name, message, exports), gr.skip(), gr.skip(), gr.skip(), gr.skip()
 
         def work() -> Iterator[Update]:
-            asked = inputs.interpolate_request(
-                prompt_a=prompt_a,
-                prompt_b=prompt_b,
-                seed_a=seed_a,
-                seed_b=seed_b,
-                frames=self._settings.frames,
+            asked = plan_of(
+                stages=stages,
+                loop=plan.get("loop") if isinstance(plan, dict) else False,
+                leg_frames=self._settings.frames,
                 style=style,
                 pacing="even" if inputs.flag(even, "Even pace") else "raw",
                 truncation=truncation,
+                uploads=self._uploads,
             )
-            wish = with_seeds(asked)
+            wish = with_seeds(asked.request)
             for message in self.turn(run, request):
                 yield state("busy", message)
-            more.update(
-                note=links.other_model(opened.made, self._engine),
-                link=links.path_link(wish, self._engine),
-                code=path_code(wish, self._engine.model, self._settings.frames_per_second),
-            )
+            more.update(told_of(wish, asked.uploads, self._engine, self._settings))
+            more["note"] = links.other_model(opened.made, self._engine)
+            given, made = asked.request.stages, wish.stages
             yield (
                 path("busy", "Starting"),
                 verdict.judge_prompt(self._engine, prompt_a, style),
                 verdict.judge_prompt(self._engine, prompt_b, style),
-                str(wish.seed_a) if asked.seed_a is None else gr.skip(),
-                str(wish.seed_b) if asked.seed_b is None else gr.skip(),
+                *(gr.skip() if given[side].seed is not None else str(made[side].seed) for side in (0, 1)),
             )
 
             started = reported = time.monotonic()
@@ -183,11 +201,10 @@ class Interpolate(Handlers):
                 self._exports(path_name(wish), [frames[index] for index in sorted(frames)], metadata),
             )
 
-        stopped = f"Stopped after {{}} of {self._settings.frames} frames"
-        yield from self.guarded(run, work(), state, lambda: stopped.format(len(sent)))
+        yield from self.guarded(run, work(), state, lambda: f"Stopped after {len(sent)} of {more['total']} frames")
 
     def _exports(self, name: str, frames: list[Image.Image], metadata: dict[str, str]) -> dict[str, Any]:
-        """Both animations, ready to be saved: 17 ms and some 100 KB each."""
+        """Both animations, ready to be saved: of 33 frames 17 ms and some 100 KB each."""
         return {
             kind: self._outbox.animation(
                 frames,
@@ -200,6 +217,64 @@ class Interpolate(Handlers):
         }
 
 
+class Compare:
+    """Draws, for a path that is on the page, the one on which only the text moves."""
+
+    kind = "compare"
+
+    def __init__(self, engine: Engine, direct: Direct, uploads: Uploads, settings: PageSettings) -> None:
+        self._engine = engine
+        self._direct = direct
+        self._uploads = uploads
+        self._settings = settings
+
+    def text_path(self, question: object) -> dict[str, Any]:
+        """{state, message, frames: {index: data URI}} for a question {visitor, link}. Never raises."""
+        sent = question if isinstance(question, dict) else {}
+        blank = {"state": "error", "message": "", "frames": {}}
+        return self._direct.answer(self.kind, visitor_name(sent, self.kind), blank, lambda cancel: self._draw(sent, cancel))
+
+    def _draw(self, sent: dict[str, Any], cancel: threading.Event) -> dict[str, Any]:
+        wish = with_seeds(linked_plan(sent.get("link"), self._settings, self._uploads).request)
+        with closing(self._engine.interpolate(replace(wish, moving="text"), cancel=cancel)) as items:
+            return {"frames": {str(frame.index): data_uri(frame.image) for frame in items}}
+
+
+def sent_stages(
+    prompt_a: object, prompt_b: object, plan: object, seed_a: object = None, seed_b: object = None
+) -> list[Any]:
+    """The stages that a page sends: its plan's, the first two of which have prompt and seed in boxes of their own."""
+    given = plan.get("stages") if isinstance(plan, dict) else None
+    stages = list(given) if isinstance(given, list) else []
+    boxes = ({"prompt": prompt_a, "seed": seed_a}, {"prompt": prompt_b, "seed": seed_b})
+    first = [(stage if isinstance(stage, dict) else {}) | box for stage, box in zip([*stages, {}, {}], boxes, strict=False)]
+    return [*first, *stages[2:]]
+
+
+def label_sent(stage: object) -> str:
+    """A stage in words, whatever was sent; "" of one that still has nothing."""
+    if not isinstance(stage, dict):
+        return ""
+    return shown(stage.get("prompt")) or (YOURS if stage.get("upload") or stage.get("recipe") else "")
+
+
+def told_of(wish: PathRequest, uploads: Sequence[str], engine: Engine, settings: PageSettings) -> dict[str, Any]:
+    """What the page needs of a path to show where its stages lie, to save it, to link to it and to tell it in Python."""
+    route = route_of(wish)
+    way = links.path_link(wish, engine, uploads)
+    why = PRIVATE if any(uploads) else TOO_LONG if len(way) > links.MAX_LINK else ""
+    return {
+        "total": route.frames,
+        "gaps": list(route.gaps),
+        "loop": wish.loop,
+        "seeds": [str(stage.seed) if stage.drawn is None else "" for stage in wish.stages],
+        "way": way,
+        "link": "" if why else way,
+        "why": why,
+        "code": "" if any(uploads) else path_code(wish, engine.model, settings.frames_per_second),
+    }
+
+
 def is_level(count: int) -> bool:
     """5, 9, 17, 33, 65: the path is evenly filled at this many frames."""
     return count >= 5 and (count - 1).bit_count() == 1
@@ -207,12 +282,24 @@ def is_level(count: int) -> bool:
 
 def interpolate_tab(engine: Engine, runs: Runs, direct: Direct, settings: PageSettings, tabs: gr.Tabs) -> Outbox:
     """Lays the tab out and wires it. Returns the outbox of its path, which the API shares."""
+    fields = ["morph-a", "morph-b"]
     with gr.Row(elem_classes="bench"):
         with gr.Column(elem_classes="ask"):
             boxes, opinions, seeds = [], [], []
             for side, label, placeholder in (("a", "From", "a cat"), ("b", "To", "a dog")):
                 boxes.append(gr.Textbox(label=label, placeholder=placeholder, lines=1, max_lines=4, elem_id=f"morph-{side}"))
                 opinions.append(components.verdict(verdict.EMPTY, f"morph-verdict-{side}", field=f"morph-{side}"))
+            uploads = Uploads(lambda: outbox)
+            given = Given(direct, uploads)
+            stages = components.stages(
+                {},
+                "stages",
+                fields=fields,
+                seeds=[f"morph-seed-{side}" for side in "ab"],
+                most=MAX_STAGES,
+                take=given.take,
+                redraw=Album(engine, direct).redraw,
+            )
             with gr.Row(elem_classes="act"):
                 prepare = gr.Button("Prepare the path", variant="primary", elem_id="prepare")
                 stop = gr.Button("Stop", variant="stop", elem_id="morph-stop")
@@ -224,7 +311,8 @@ def interpolate_tab(engine: Engine, runs: Runs, direct: Direct, settings: PageSe
         with gr.Column(elem_classes="show"):
             # The script's questions come only when the page is there, and the outbox by then as well.
             deliver = DeliverPath(engine, direct, lambda: outbox, settings)
-            path = components.morph(IDLE, "path", fields=["morph-a", "morph-b"], deliver=deliver.files)
+            compare = Compare(engine, direct, uploads, settings)
+            path = components.morph(IDLE, "path", fields=fields, deliver=deliver.files, compare=compare.text_path)
         with gr.Column(elem_classes="tune"):
             style = gr.Dropdown([inputs.ANY_STYLE, *engine.styles], value=inputs.ANY_STYLE, label="Style", elem_id="morph-style")
             even = gr.Checkbox(
@@ -240,7 +328,7 @@ def interpolate_tab(engine: Engine, runs: Runs, direct: Direct, settings: PageSe
     outbox = Outbox(path)
     handlers = Interpolate(engine, runs, outbox, settings)
     taken: dict[str, Any] = {
-        "inputs_kwargs": {"prompt_a": boxes[0], "prompt_b": boxes[1]},
+        "inputs_kwargs": {"prompt_a": boxes[0], "prompt_b": boxes[1], "plan": stages},
         "outputs": [ticket, path],
         "queue": False,
         "trigger_mode": "multiple",
@@ -250,18 +338,18 @@ def interpolate_tab(engine: Engine, runs: Runs, direct: Direct, settings: PageSe
         lambda: (str(seed_or_random(None)), str(seed_or_random(None))), outputs=seeds, queue=False, **QUIET
     )
     values = {"prompt_a": boxes[0], "prompt_b": boxes[1], "seed_a": seeds[0], "seed_b": seeds[1], "style": style}
-    values |= {"even": even, "truncation": truncation}
+    values |= {"even": even, "truncation": truncation, "plan": stages}
     for begun in (
         gr.on(
             [prepare.click, path.submit, *(box.submit for box in boxes), *(seed.submit for seed in seeds)],
             handlers.begin,
             **taken,
         ),
-        gr.on([style.input, even.input, truncation.release], handlers.begin_if_given, **taken),
+        gr.on([style.input, even.input, truncation.release, stages.submit], handlers.begin_if_given, **taken),
         rolled.then(handlers.begin_if_given, **taken),
         path.input(
             handlers.open_sent,
-            outputs=[ticket, path, tabs, *boxes, *seeds, style, even, truncation],
+            outputs=[ticket, path, tabs, *boxes, *seeds, style, even, truncation, stages],
             queue=False,
             trigger_mode="multiple",
             **QUIET,

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlencode
 
 from dalle.config import SettingError
-from dalle.requests import GenerateRequest, InterpolateRequest, MixRequest, Picture, settings_text
+from dalle.requests import GenerateRequest, InterpolateRequest, MixRequest, PathRequest, Picture, as_path, settings_text
 from ui import inputs
 
 if TYPE_CHECKING:
     from dalle.engine import Engine
 
-MAX_LINK = 8_000
-"""Characters of a link; four prompts of the longest kind fit."""
+MAX_LINK = 16_000
+"""Characters of a link; eight prompts of the longest kind fit."""
 
 STALE = "This link is not whole, or is not from here: ask for it again, or type the prompt."
 
@@ -34,8 +34,16 @@ TEXTS = {"style": "style", "without": "negative_prompt", "model": "model", "revi
 
 def picture_link(picture: Picture) -> str:
     """What stands behind the "#" of a link to a picture of one prompt."""
-    settings = picture.settings
-    parts: dict[str, Any] = {"prompt": picture.prompt, "seed": picture.seed}
+    return _picture_link(picture.prompt, picture.seed, picture.settings)
+
+
+def request_link(request: GenerateRequest) -> str:
+    """The same from the request of one picture, which has a seed; it names no model."""
+    return _picture_link(request.prompt, request.seed, vars(request))
+
+
+def _picture_link(prompt: str, seed: int | None, settings: Mapping[str, Any]) -> str:
+    parts: dict[str, Any] = {"prompt": prompt, "seed": seed}
     for name, key in (NUMBERS | TEXTS).items():
         if settings.get(key) is not None and not (name == "variety" and settings[key] == 1):
             parts[name] = settings[key]
@@ -69,18 +77,27 @@ def mix_link(request: MixRequest) -> str:
     return urlencode([*parts, ("seeds", " ".join(map(str, seeds))), ("at", f"{min(1.0, x)!r} {min(1.0, y)!r}")])
 
 
-def path_link(request: InterpolateRequest, engine: Engine) -> str:
-    """The same for a path whose seeds are known; the page adds the place on it, `at`, 0 to 1."""
-    parts: dict[str, Any] = {
-        "from": request.prompt_a,
-        "to": request.prompt_b,
-        "seed_from": request.seed_a,
-        "seed_to": request.seed_b,
-        "pace": request.pacing,
-    }
-    parts |= {"variety": request.truncation} if request.truncation != 1 else {}
-    parts |= {"style": request.style} if request.style else {}
-    return urlencode(parts | {"model": engine.model, "revision": engine.revision})
+def path_link(request: InterpolateRequest | PathRequest, engine: Engine, uploads: Sequence[str] = ()) -> str:
+    """The same for a path whose seeds are known; the page adds the place on it, `at`, 0 to 1.
+
+    With the tokens of its stages' `uploads` it is none to be given away, but says all that it takes to draw the path again.
+    """
+    path = as_path(request)
+    prompts, seeds = [stage.prompt for stage in path.stages], [stage.seed for stage in path.stages]
+    parts: list[tuple[str, Any]] = [("from", prompts[0]), ("to", prompts[1]), ("seed_from", seeds[0]), ("seed_to", seeds[1])]
+    parts += [each for place in range(2, len(prompts)) for each in (("stage", prompts[place]), ("stage_seed", seeds[place]))]
+    if any(stage.length != 1 for stage in path.stages):
+        parts.append(("lengths", " ".join(f"{stage.length:g}" for stage in path.stages)))
+    if path.loop:
+        parts.append(("loop", 1))
+    for place, stage in enumerate(path.stages, 1):
+        if stage.drawn is not None:
+            parts.append((f"picture_{place}", request_link(stage.drawn)))
+    parts += [(f"upload_{place}", token) for place, token in enumerate(uploads, 1) if token]
+    parts.append(("pace", path.pacing))
+    parts += [("variety", path.truncation)] if path.truncation != 1 else []
+    parts += [("style", path.style)] if path.style else []
+    return urlencode([*parts, ("model", engine.model), ("revision", engine.revision)])
 
 
 def parts_of(link: object) -> dict[str, list[str]]:
@@ -117,6 +134,15 @@ def picture_of(link: object) -> GenerateRequest:
     Raises:
         PromptError, SettingError: no such link.
     """
+    return inputs.recipe(recipe_of(link))
+
+
+def recipe_of(link: object) -> dict[str, str]:
+    """A link to a picture as the text that would stand in its file.
+
+    Raises:
+        PromptError, SettingError: no such link.
+    """
     parts = parts_of(link)
     if "prompt" not in parts:
         raise SettingError(STALE)
@@ -128,11 +154,11 @@ def picture_of(link: object) -> GenerateRequest:
         except ValueError as error:
             raise SettingError(STALE) from error
     seed = _one(parts, "seed")
-    return inputs.recipe({"prompt": inputs.text(_one(parts, "prompt")), "seed": seed or "x", "settings": settings_text(settings)})
+    return {"prompt": inputs.text(_one(parts, "prompt")), "seed": seed or "x", "settings": settings_text(settings)}
 
 
-def path_of(link: object) -> tuple[InterpolateRequest, float]:
-    """The request that a link to a path stands for, and the place on it, 0 to 1.
+def path_of(link: object) -> dict[str, Any]:
+    """What a link to a path says: stages (see `ui.stages.stage_of`), loop, style, pacing, truncation, and the place on it, 0 to 1.
 
     Raises:
         PromptError, SettingError: no such link.
@@ -140,17 +166,36 @@ def path_of(link: object) -> tuple[InterpolateRequest, float]:
     parts = parts_of(link)
     if "from" not in parts or "to" not in parts:
         raise SettingError(STALE)
+    more, more_seeds = parts.get("stage", []), parts.get("stage_seed", [])
+    if len(more_seeds) not in (0, len(more)):
+        raise SettingError(STALE)
+    prompts = [_one(parts, "from"), _one(parts, "to"), *more]
+    seeds = [_number(parts, "seed_from"), _number(parts, "seed_to"), *(more_seeds or [None] * len(more))]
+    lengths: list[Any] = [None] * len(prompts)
+    if told := _one(parts, "lengths"):
+        try:
+            lengths = [float(length) for length in told.split()]
+        except ValueError as error:
+            raise SettingError(STALE) from error
+        if len(lengths) != len(prompts):
+            raise SettingError(STALE)
+    stages = [
+        {"prompt": prompt, "seed": seed, "length": length} for prompt, seed, length in zip(prompts, seeds, lengths, strict=True)
+    ]
+    for place, stage in enumerate(stages, 1):
+        if picture := _one(parts, f"picture_{place}"):
+            stage["recipe"] = recipe_of(picture)
+        if token := _one(parts, f"upload_{place}"):
+            stage["upload"] = token
     at = _number(parts, "at") or 0.0
-    request = inputs.interpolate_request(
-        prompt_a=_one(parts, "from"),
-        prompt_b=_one(parts, "to"),
-        seed_a=_number(parts, "seed_from"),
-        seed_b=_number(parts, "seed_to"),
-        style=_one(parts, "style"),
-        pacing=_one(parts, "pace"),
-        truncation=_number(parts, "variety"),
-    )
-    return request, min(1.0, max(0.0, float(at)))
+    return {
+        "stages": stages,
+        "loop": _one(parts, "loop") == "1",
+        "style": _one(parts, "style"),
+        "pacing": _one(parts, "pace"),
+        "truncation": _number(parts, "variety"),
+        "at": min(1.0, max(0.0, float(at))),
+    }
 
 
 def mix_of(link: object) -> MixRequest:

@@ -56,10 +56,15 @@ class Outbox:
             write_whole(path, data)
         return self._publish(path)
 
+    @property
+    def folder(self) -> Path:
+        """Where the files lie, each in a folder of its own."""
+        return Path(self._block.GRADIO_CACHE)
+
     @contextlib.contextmanager
     def _placed(self, name: str) -> Iterator[Path]:
         """Where to write the file; its folder goes again where that fails."""
-        folder = Path(self._block.GRADIO_CACHE) / secrets.token_hex(16)
+        folder = self.folder / secrets.token_hex(16)
         with kept_from_visitors():
             folder.mkdir(parents=True)
             try:

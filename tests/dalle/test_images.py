@@ -7,6 +7,7 @@ import io
 import json
 import os
 import struct
+import tracemalloc
 import xml.etree.ElementTree as ElementTree
 import zlib
 from pathlib import Path
@@ -25,6 +26,7 @@ from dalle.images import (
     checkerboard,
     from_pil,
     grid,
+    open_picture,
     over,
     read_png_metadata,
     save_png,
@@ -342,3 +344,83 @@ def test_webp_refuses_a_pace_out_of_range(tmp_path: Path) -> None:
 def test_slugs_are_safe_names(text: str, name: str) -> None:
     assert slug(text) == name
     assert len(slug("word " * 100)) <= 48 and not slug("word " * 100).endswith("-")
+
+
+# Pictures from elsewhere
+
+
+def saved(image: Image.Image, path: Path, **how: object) -> Path:
+    image.save(path, **how)
+    return path
+
+
+def test_a_picture_from_elsewhere_is_padded_and_keeps_its_transparency(tmp_path: Path) -> None:
+    image = Image.new("RGBA", (400, 200), (0, 0, 0, 0))
+    image.paste((200, 40, 40, 255), (0, 0, 200, 200))
+    opened = open_picture(saved(image, tmp_path / "a.png"))
+    assert opened.size == (256, 256) and opened.mode == "RGBA"
+    assert opened.getpixel((64, 128)) == (200, 40, 40, 255)
+    assert opened.getpixel((192, 128))[3] == 0 and opened.getpixel((64, 30))[3] == 0
+
+
+@pytest.mark.parametrize(("kind", "mode"), [("JPEG", "L"), ("JPEG", "CMYK"), ("PNG", "P"), ("PNG", "I;16"), ("WEBP", "RGB")])
+def test_pictures_of_any_mode_are_read(kind: str, mode: str, tmp_path: Path) -> None:
+    image = Image.new("RGB", (300, 300), "white") if mode != "I;16" else Image.new("I;16", (300, 300), 65535)
+    opened = open_picture(saved(image if mode == "I;16" else image.convert(mode), tmp_path / "a", format=kind))
+    assert min(opened.getpixel((128, 128))) >= 250
+
+
+def test_how_a_camera_was_held_is_followed_and_forgotten(tmp_path: Path) -> None:
+    image = Image.new("RGB", (200, 100), "white")
+    image.paste((0, 0, 0), (0, 0, 100, 100))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter, clockwise
+    exif[0x010E] = "at home"
+    opened = open_picture(saved(image, tmp_path / "a.jpg", exif=exif, quality=95))
+    assert opened.getpixel((128, 60))[0] < 30 and opened.getpixel((128, 200))[0] > 225 and opened.getpixel((10, 128))[3] == 0
+    assert not opened.info and not opened.getexif()
+
+
+def test_the_first_frame_of_an_animation_is_taken(tmp_path: Path) -> None:
+    frames = [Image.new("RGBA", (64, 64), colour) for colour in ((250, 0, 0, 255), (0, 0, 250, 255))]
+    path = saved(frames[0], tmp_path / "a.webp", save_all=True, append_images=frames[1:], lossless=True)
+    assert open_picture(path).getpixel((128, 128)) == (250, 0, 0, 255)
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A PNG of a few bytes that claims to be so large."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("size", [(8000, 8000), (60_000, 60_000), (2**31 - 1, 2**31 - 1), (100, 0)])
+def test_a_bomb_is_not_decoded(size: tuple[int, int], tmp_path: Path) -> None:
+    path = tmp_path / "bomb.png"
+    path.write_bytes(bomb(*size))
+    tracemalloc.start()
+    with pytest.raises(PictureError):
+        open_picture(path)
+    assert tracemalloc.get_traced_memory()[1] < 10**7
+    tracemalloc.stop()
+
+
+def test_other_files_and_half_ones_are_told(tmp_path: Path) -> None:
+    whole = saved(Image.effect_noise((300, 300), 90).convert("RGB"), tmp_path / "a.jpg").read_bytes()
+    gif = saved(Image.new("L", (9, 9)), tmp_path / "a.gif").read_bytes()
+    for data, words in (
+        (b"", "PNG, JPEG or WebP"),
+        (b"hello", "PNG, JPEG or WebP"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "PNG, JPEG or WebP"),
+        (gif, "PNG, JPEG or WebP"),
+        (whole[: len(whole) // 2], "can't be read"),
+        (bomb(300, 300), "can't be read"),
+    ):
+        path = tmp_path / "upload"
+        path.write_bytes(data)
+        with pytest.raises(PictureError, match=words) as told:
+            open_picture(path)
+        assert str(tmp_path) not in str(told.value)

@@ -1,10 +1,10 @@
 import math
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import pytest
 import torch
 
-from dalle.interpolation import coarse_to_fine, mix_noise, mix_text, slerp
+from dalle.interpolation import Route, mix_noise, mix_text, slerp
 from dalle.prior import GaussianPrior, rotary_table, rotate
 from dalle.sampling import draw_noise, euler_steps, guided, times
 from dalle.text import TextFeatures
@@ -153,12 +153,12 @@ def test_text_mixture_ends_at_the_prompts_and_keeps_a_prompt(tiny_pipeline):
 
 @pytest.mark.parametrize("frames", [2, 5, 17, 33, 40])
 def test_coarse_to_fine_visits_each_frame_once(frames):
-    order = list(coarse_to_fine(frames))
+    order = list(chain.from_iterable(Route((frames - 1,)).levels()))
     assert sorted(order) == list(range(frames))
     assert set(order[:2]) == {0, frames - 1}
 
 
 def test_coarse_to_fine_is_complete_at_each_level():
-    order = list(coarse_to_fine(33))
+    order = list(chain.from_iterable(Route((32,)).levels()))
     for count in (5, 9, 17):
         assert sorted(order[:count]) == list(range(0, 33, 32 // (count - 1)))

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -26,13 +27,25 @@ from dalle.config import (
     RefusedError,
     SettingError,
 )
-from dalle.engine import BATCH, EngineStatus
+from dalle.engine import BATCH, EngineStatus, route_of
 from dalle.history import Moment, TrainingHistory
 from dalle.insight import Insight, Word
+from dalle.interpolation import Route
 from dalle.judge import Judgement
 from dalle.parts import Packed
 from dalle.reference import Reference, ReferenceSet
-from dalle.requests import Frame, GenerateRequest, InterpolateRequest, Match, MixRequest, Picture, StepProgress, path_metadata
+from dalle.requests import (
+    Frame,
+    GenerateRequest,
+    InterpolateRequest,
+    Match,
+    MixRequest,
+    PathRequest,
+    Picture,
+    StepProgress,
+    as_path,
+    path_metadata,
+)
 
 MAX_CHARACTERS = 200
 CARD = "Drawn by a test. ![badge](https://elsewhere.example/badge.svg)"
@@ -66,6 +79,7 @@ class FakeEngine:
         self.reference = ReferenceSet.build(drawings, tiles, np.eye(len(KNOWN), len(VECTOR)), "")
         moments = [Moment("prior", 10, 10, 1.0), Moment("prior", 20, 20, 2.5), Moment("distill", 5, 25, 4.0)]
         self.history = TrainingHistory(KNOWN[:2], moments, Packed.of([disc((30 * place, 0, 0)) for place in range(6)]))
+        self.paths: list[PathRequest] = []
         self._lock = threading.Lock()
         self._status = EngineStatus("ready" if ready else "loading", "" if ready else "Loading the weights.", "cpu", "tests/fake")
 
@@ -220,25 +234,37 @@ class FakeEngine:
                 picture = disc((own * 47 % 256, own * 91 % 256, own * 13 % 256))
                 yield Picture(picture, index, request.prompt, own, steps * self.delay, 0.5, settings, VECTOR)
 
-    def interpolate(self, request: InterpolateRequest, cancel: threading.Event | None = None) -> Iterator[Frame]:
+    def interpolate(self, request: InterpolateRequest | PathRequest, cancel: threading.Event | None = None) -> Iterator[Frame]:
         self._ready()
-        for prompt in (request.prompt_a, request.prompt_b):
-            self._clean(prompt)
-        self._within("number of frames", request.frames, 2, 65)
-        if request.pacing not in ("even", "raw"):
-            raise SettingError(f"Unknown pacing {request.pacing!r}: choose even or raw.")
-        return self._interpolate(request, cancel)
+        path = as_path(request)
+        route = route_of(path)
+        for stage in path.stages:
+            if stage.image is None or stage.prompt.strip():
+                self._clean(stage.prompt)
+            if stage.seed is not None:
+                self._within("seed", stage.seed, 0, MAX_SEED)
+        if path.pacing not in ("even", "raw"):
+            raise SettingError(f"Unknown pacing {path.pacing!r}: choose even or raw.")
+        if path.moving == "text" and any(stage.image for stage in path.stages):
+            raise SettingError("There is no path of the text alone to or from a picture that was given.")
+        self.paths.append(path)
+        return self._interpolate(path, route, cancel)
 
-    def path_metadata(self, request: InterpolateRequest) -> dict[str, str]:
+    def path_metadata(self, request: InterpolateRequest | PathRequest) -> dict[str, str]:
         return path_metadata(request, {"model": self.model, "style": request.style, "frames": request.frames})
 
-    def _interpolate(self, request: InterpolateRequest, cancel: threading.Event | None) -> Iterator[Frame]:
+    def _interpolate(self, path: PathRequest, route: Route, cancel: threading.Event | None) -> Iterator[Frame]:
+        """Red grows along the path; the frames of given pictures have their middle's green. Where only the text moves, red is less."""
+        total = route.frames
         with self._at_work() as model:
-            for order, index in enumerate(coarse_to_fine(request.frames)):
+            for order, index in enumerate(chain.from_iterable(route.levels())):
                 self._step(cancel, order, model)
-                position = index / (request.frames - 1)
-                colour = (round(255 * position), 0, round(255 * (1 - position)))
-                yield Frame(order, index, position, disc(colour), request.frames)
+                position = index / (total - 1)
+                leg, step = route.place(index)
+                stage = path.stages[leg] if index in route.stages else None
+                green = stage.image.resize((1, 1)).getpixel((0, 0))[1] if stage is not None and stage.image else 0
+                colour = (round((255 if path.moving == "both" else 100) * position), green, round(255 * (1 - position)))
+                yield Frame(order, index, step / route.gaps[leg], disc(colour), total, leg)
 
     def _ready(self) -> None:
         if self._status.state != "ready":
@@ -287,14 +313,3 @@ def disc(colour: tuple[int, int, int]) -> Image.Image:
     image = Image.new("RGBA", (IMAGE_SIZE, IMAGE_SIZE), (0, 0, 0, 0))
     ImageDraw.Draw(image).ellipse((40, 40, 216, 216), fill=(*colour, 255))
     return image
-
-
-def coarse_to_fine(count: int) -> list[int]:
-    """All of range(count), first in strides of a quarter of the path, then of an eighth ..."""
-    order: list[int] = []
-    stride = max(1, (count - 1) // 4)
-    while True:
-        order += [index for index in range(0, count, stride) if index not in order]
-        if stride == 1:
-            return order
-        stride = max(1, stride // 2)

@@ -25,7 +25,7 @@ def client(site, tmp_path) -> Client:
 
 def test_only_these_endpoints_are_named_and_typed(client):
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
-    assert set(endpoints) == {"/generate", "/interpolate", "/judge", "/make", "/mix", "/search"}
+    assert set(endpoints) == {"/generate", "/interpolate", "/judge", "/make", "/mix", "/path", "/search"}
     types = {p["parameter_name"]: p["type"].get("type") for p in endpoints["/generate"]["parameters"]}
     assert types["prompt"] == "string" and types["num_images"] == "integer" and types["strict"] == "boolean"
     assert endpoints["/generate"]["returns"][0]["python_type"]["type"] == "list[filepath]"
@@ -68,6 +68,40 @@ def test_a_path_without_seeds_tells_the_ones_it_took(client):
         assert "None" not in xmp
         found.append(re.findall(r"seed_[ab]\W+(\d+)", xmp))
     assert all(len(seeds) == 2 for seeds in found) and found[0] != found[1]
+
+
+def test_a_path_through_stages_returns_an_animation(client, site):
+    settings = {"style": "3d", "num_inference_steps": 1, "guidance_scale": 2.5}
+    drawn = {"prompt": "a dog", "seed": "8", "settings": json.dumps(settings)}
+    stages = [{"prompt": "a cat", "seed": 7, "length": 3}, {"recipe": drawn}, {"prompt": "a star"}]
+    file = client.predict(stages, True, 12, api_name="/path")
+    assert Path(file).name == "a-cat-by-1-to-a-star.webp"
+    with Image.open(file) as animation:
+        assert animation.n_frames == 12 and "a star" in animation.info["xmp"].decode()
+    path = site.engine.paths[-1]
+    assert [stage.length for stage in path.stages] == [3, 1, 1] and path.loop
+    assert path.stages[1].drawn.style == "3d" and path.stages[2].seed is not None
+
+
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        ([], "between 2 and 8 stages"),
+        ([{"prompt": "a cat"}] * 9, "between 2 and 8 stages"),
+        ("a cat", "must be a list"),
+        (["a cat", "a dog"], "an object with a prompt"),
+        ([{"prompt": "a cat"}, {"prompt": 7}], "must be text"),
+        ([{"prompt": "a cat"}, {"prompt": "a dog", "seed": 1.5}], "whole number"),
+        ([{"prompt": "a cat", "length": 0}, {"prompt": "a dog"}], "length of a way"),
+        ([{"prompt": "a cat", "length": "long"}, {"prompt": "a dog"}], "length of a way"),
+        ([{"prompt": "a cat"}, {"recipe": {"prompt": "x"}}], "no recipe"),
+        ([{"prompt": "a cat"}, {"recipe": ["x"]}], "no picture that was drawn here"),
+        ([{"prompt": "a cat"}, {"upload": "0" * 32}], "nobody else"),
+    ],
+)
+def test_stages_that_are_none_get_a_sentence(client, stages, message):
+    with pytest.raises(AppError, match=message):
+        client.predict(stages, api_name="/path")
 
 
 def test_the_best_of_many_and_a_mixture(client):

@@ -53,8 +53,9 @@ def interpolate(engine: FakeEngine, **changes: Any) -> list[tuple[Any, ...]]:
         "style": "any",
         "even": True,
         "truncation": 1,
+        "plan": {},
     } | changes
-    ticket, _ = handlers.begin(values["prompt_a"], values["prompt_b"], ME)
+    ticket, _ = handlers.begin(values["prompt_a"], values["prompt_b"], values["plan"], ME)
     return list(handlers.prepare(ticket, **values, request=ME))
 
 
@@ -196,8 +197,8 @@ def test_nothing_more_is_heard_of_a_run_that_was_replaced():
 
 def test_a_change_of_style_asks_for_no_prompts():
     handlers = Interpolate(FakeEngine(), Runs(), Outbox(gr.HTML()), PageSettings())
-    assert handlers.begin_if_given("a cat", "  ", ME) == (gr.skip(), gr.skip())
-    assert handlers.begin_if_given("a cat", "a dog", ME)[1]["prompts"] == ["a cat", "a dog"]
+    assert handlers.begin_if_given("a cat", "  ", {}, ME) == (gr.skip(), gr.skip())
+    assert handlers.begin_if_given("a cat", "a dog", {}, ME)[1]["prompts"] == ["a cat", "a dog"]
 
 
 def test_stop_ends_a_run_at_the_next_step():

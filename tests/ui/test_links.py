@@ -10,10 +10,21 @@ from PIL import Image
 
 from dalle.config import PromptError, SettingError
 from dalle.engine import Engine
-from dalle.requests import GenerateRequest, InterpolateRequest, Picture, picture_metadata, request_of
+from dalle.requests import (
+    GenerateRequest,
+    InterpolateRequest,
+    PathRequest,
+    Picture,
+    Stage,
+    picture_metadata,
+    request_of,
+    two_prompts,
+)
 from tests.ui.fake_engine import disc
 from ui import links
 from ui.code import path_code, picture_code
+from ui.deliver import linked_plan
+from ui.settings import PageSettings
 
 SETTINGS = {
     "num_inference_steps": 3,
@@ -24,6 +35,10 @@ SETTINGS = {
     "model": "a/b",
     "revision": "1234567890ab",
 }
+
+
+def plan(link):
+    return linked_plan(link, PageSettings())
 
 
 def picture(prompt: str = "a cat & a dog? 100% #1", seed: int = 7, **changes) -> Picture:
@@ -47,10 +62,29 @@ def test_a_link_to_a_picture_is_its_recipe(found):
 def test_a_link_to_a_path_brings_its_place():
     engine = SimpleNamespace(model="m", revision="r")
     asked = InterpolateRequest("a cat & co", "a dog", 1, 2**32 - 1, style="pixel", pacing="raw", truncation=0.5)
-    found, at = links.path_of(f"#{links.path_link(asked, engine)}&at=0.531")
-    assert found == asked and at == 0.531
-    assert links.path_of("#from=a&to=b")[1] == 0 and links.path_of("#from=a&to=b&at=9e9")[1] == 1
-    assert links.path_of("#from=a&to=b&at=nan")[1] == 0
+    link = f"#{links.path_link(asked, engine)}&at=0.531"
+    assert two_prompts(plan(link).request) == asked and links.path_of(link)["at"] == 0.531
+    assert links.path_of("#from=a&to=b")["at"] == 0 and links.path_of("#from=a&to=b&at=9e9")["at"] == 1
+    assert links.path_of("#from=a&to=b&at=nan")["at"] == 0
+
+
+def test_a_link_to_stages_brings_each():
+    engine = SimpleNamespace(model="m", revision="r")
+    like = [(7, 0.5), (8, 0.25)]
+    drawn = GenerateRequest("two dogs", 1, 8, 1, 2.5, "3d", truncation=0.8, variation_of=like, variation_strength=0.4)
+    stages = (Stage("a cat", 1, 2.0), Stage("two dogs", 8, 0.5, drawn), Stage("a=b&c#d", 3), Stage("кот", 2**32 - 1, 3.0))
+    asked = PathRequest(stages, True, 129, 1, style="flat")
+    found = plan(links.path_link(asked, engine)).request
+    assert found.stages == stages and found.loop and found.style == "flat" and found.frames == 128
+
+
+def test_an_upload_is_in_no_link_for_others():
+    engine = SimpleNamespace(model="m", revision="r")
+    path = PathRequest((Stage("a cat", 1), Stage("", 2)))
+    link = links.path_link(path, engine, ("", "ab" * 16))
+    assert links.path_of(link)["stages"][1]["upload"] == "ab" * 16
+    with pytest.raises(SettingError, match="nobody else can open it"):
+        plan(link)
 
 
 def test_a_link_to_the_pad_has_four_corners():
@@ -58,13 +92,15 @@ def test_a_link_to_the_pad_has_four_corners():
     assert asked.prompts == ["a cat", "", "", "a dog"] and asked.style == "flat"
 
 
-@pytest.mark.parametrize("read", [links.picture_of, links.path_of, links.mix_of])
+@pytest.mark.parametrize("read", [links.picture_of, plan, links.mix_of])
 @pytest.mark.parametrize(
     "link",
     [None, 7, "", "#", "#x", {"a": 1}, "#prompt", "#prompt=a&seed=x", "#prompt=a&seed=-1", "#prompt=a", "#prompt=a&seed=1e99",
      "#prompt=a&seed=1&like=7", "#prompt=a&seed=1&like=7:x", "#prompt=a&seed=1&steps=many", "#prompt=a&seed=" + "9" * 5000,
-     "#from=a", "#from=a&to=b&seed_from=x", "#from=a&to=b&style=cubist", "#mix=a", "#" + "x=1&" * 50, "#prompt=" + "a" * 9000,
-     "#prompt=a&seed=1&like=" + "1:1 " * 17],
+     "#from=a", "#from=a&to=b&seed_from=x", "#from=a&to=b&style=cubist", "#mix=a", "#" + "x=1&" * 50, "#prompt=" + "a" * 17000,
+     "#prompt=a&seed=1&like=" + "1:1 " * 17, "#from=a&to=b" + "&stage=c" * 7, "#from=a&to=b&lengths=1", "#from=a&to=b&lengths=1+x",
+     "#from=a&to=b&stage=c&stage_seed=1&stage_seed=2", "#from=a&to=b&picture_1=x", "#from=a&to=b&picture_1=prompt%3Da",
+     "#from=a&to=b&upload_2=" + "0" * 32, "#from=a&to=b&stage=c&stage_seed=x"],
 )  # fmt: skip
 def test_a_link_that_is_none_gets_a_sentence(read, link):
     with pytest.raises((SettingError, PromptError)):
@@ -101,6 +137,16 @@ def test_the_code_of_a_path_draws_it(tiny_checkpoint, tmp_path, monkeypatch):
     run(path_code(asked, str(tiny_checkpoint), 16), tmp_path, monkeypatch)
     with Image.open(tmp_path / "path.webp") as animation:
         assert animation.n_frames == 4  # there and back
+
+
+def test_the_code_of_stages_draws_them(tiny_checkpoint, tmp_path, monkeypatch):
+    drawn = GenerateRequest("a dog", 1, 2, variation_of=[(1, 1.0)], variation_strength=0.3)
+    asked = PathRequest((Stage("a 'cat'", 1, 2.0), Stage("a dog", 2, drawn=drawn), Stage("a red apple", 3)), True, 6)
+    code = path_code(asked, str(tiny_checkpoint), 16)
+    assert "image=" not in code and "length=1.0" not in code
+    run(code, tmp_path, monkeypatch)
+    with Image.open(tmp_path / "path.webp") as animation:
+        assert animation.n_frames == 6
 
 
 def test_code_can_hold_any_prompt():

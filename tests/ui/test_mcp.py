@@ -11,7 +11,7 @@ import httpx
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 
-NAMES = ("generate", "interpolate", "judge", "make", "mix", "search")
+NAMES = ("generate", "interpolate", "judge", "make", "mix", "path", "search")
 
 
 def converse(url: str, talk: Callable[[ClientSession], Awaitable[Any]]) -> Any:

@@ -1,10 +1,14 @@
-// A path between two prompts. Value: {ticket, number, state, message, waiting, total, prompts: [a, b], frames: {index: data URI},
-// exports: {loop: file, pingpong: file}, fps, link, code, note, at}; `at`, 0 to 1, is where the slider stands at first. Its "input" asks
-// for what a link says: {link}. server.deliver_files answers {visitor, what: "webp", "mp4" or "zip", link, speed, eased, pingpong} with
-// {state, message, address, name}. All frames are kept here, decoded, so that a drag never asks the server.
-const { make, address, after, box, groundSwitch, copy, linkTo, takeLink, dropdown, item, saver, lineVoice } = window.playground;
+// A path through the stages of the tab. Value: {ticket, number, state, message, waiting, total, prompts, seeds: of each stage, gaps: steps from frame
+// to frame of each way, loop, frames: {index: data URI}, exports: {loop: file, pingpong: file}, fps, way, link, why, code, note, at}; `at`,
+// 0 to 1, is where the slider stands at first, `way` says all that it takes to draw the path again, `link` is that where it may be given
+// away, and `why` tells where it may not. Its "input" asks for what a link says: {link}. server.deliver_files answers {visitor, what:
+// "webp", "mp4" or "zip", link, speed, eased, pingpong} with {state, message, address, name}; server.compare_path answers {visitor, link}
+// with {state, message, frames} of the path on which only the text moves. All frames are kept here, decoded, so that a drag never asks the
+// server.
+const { make, address, after, box, groundSwitch, visitor, copy, linkTo, takeLink, dropdown, item, saver, lineVoice } = window.playground;
 
 const SIDE = 256;
+const AGAIN = 800; // milliseconds before the server is asked again, when it said to wait
 const STILL = 600; // milliseconds without a key before the path is prepared by itself
 
 const canvas = make("canvas", { width: SIDE, height: SIDE, role: "img", "aria-hidden": "true" });
@@ -21,7 +25,7 @@ const toggle = (button) => button.setAttribute("aria-pressed", String(!pressed(b
 const ease = make("button.tool", { type: "button", "aria-pressed": "false", title: "Slow at both ends" }, "Ease");
 const speed = make("select.tool.speed", { "aria-label": "Speed" });
 for (const [value, label] of [[0.25, "¼ ×"], [0.5, "½ ×"], [1, "1 ×"], [2, "2 ×"], [3, "3 ×"]]) speed.append(make("option", { value, selected: value === 1 }, label));
-const fileOf = (what) => saver(server, () => ({ what, link: props.value.link, speed: Number(speed.value), eased: pressed(ease), pingpong: pressed(mode) }), (message) => complain(message));
+const fileOf = (what) => saver(server, () => ({ what, link: props.value.way, speed: Number(speed.value), eased: pressed(ease), pingpong: pressed(mode) }), (message) => complain(message));
 const files = dropdown(
   "Save the path as",
   "At this speed, eased and there and back as chosen",
@@ -33,6 +37,20 @@ const files = dropdown(
 files.classList.add("in-tools");
 const code = make("button.tool", { type: "button", disabled: true, title: "A program that makes this path" }, "Copy Python");
 const note = make("p.wall-note", { hidden: true });
+const why = make("p.morph-why", { hidden: true });
+const marks = make("div.morph-marks", { "aria-hidden": "true" });
+const compare = make("button.tool", { type: "button", disabled: true, "aria-pressed": "false", title: "Beside two simpler ways from picture to picture" }, "Compare");
+const side = () => make("canvas", { width: SIDE, height: SIDE, role: "img" });
+const textual = side();
+const faded = side();
+const figure = (kind, name, said, canvas) => make(`figure.rival.${kind}`, {}, canvas, make("figcaption", {}, make("b", {}, name), make("span", {}, said)));
+const TEXT_ONLY = "Only the words move; the noise stays that of the first picture. It passes none of the other pictures.";
+const rivals = [
+  figure("of-text", "Text path", TEXT_ONLY, textual),
+  figure("of-fade", "Cross-fade", "Two pictures laid over each other: halfway you see both, and nothing new.", faded),
+];
+const about = make("p.latent-about", { hidden: true }, make("b", {}, "Latent path"), make("span", {}, "Noise and words move together: each picture between is one that the model draws."));
+const ways = make("div.morph-stages", {}, make("div.morph-stage", {}, canvas, hint, about));
 const strip = make("div.strip", { role: "group", "aria-label": "Film strip" });
 const status = make("p.wall-status");
 const spoken = make("p.unseen", { role: "status", "aria-live": "polite" });
@@ -44,10 +62,11 @@ root.append(
   bar,
   alarm,
   note,
-  make("div.morph-stage", {}, canvas, hint),
-  make("div.morph-track", {}, slider, make("div.morph-ends", { "aria-hidden": "true" }, ...ends)),
+  ways,
+  make("div.morph-track", {}, make("div.morph-rail", {}, slider, marks), make("div.morph-ends", { "aria-hidden": "true" }, ...ends)),
   strip,
-  make("div.morph-tools", {}, play, mode, ease, speed, save, files, share, code),
+  make("div.morph-tools", {}, play, mode, ease, speed, compare, save, files, share, code),
+  why,
   spoken,
 );
 element.replaceChildren(root);
@@ -61,6 +80,18 @@ let sources = [];
 let thumbs = [];
 let shown = -1;
 let prompts = ["", ""];
+let gaps = [];
+
+// Frame of each stage; of a loop the last way ends where the path begins.
+const stages = () => gaps.reduce((found, gap) => [...found, found.at(-1) + gap], [0]).slice(0, prompts.length);
+// Where a frame lies: the stages around it, and how far between them.
+const between = (frame) => {
+  const starts = stages();
+  let leg = 0;
+  while (leg + 1 < gaps.length && starts[leg + 1] <= frame) leg += 1;
+  const [first, share] = [starts[leg], (frame - starts[leg]) / gaps[leg]];
+  return { from: prompts[leg], to: prompts[(leg + 1) % prompts.length], share, first, last: (first + gaps[leg]) % total };
+};
 
 const nearest = (place) => {
   for (let away = 0; away < total; away++) {
@@ -75,17 +106,86 @@ const draw = () => {
   const frame = nearest(place);
   const share = total > 1 ? place / (total - 1) : 0;
   slider.style.setProperty("--share", share);
-  slider.setAttribute("aria-valuetext", `${Math.round(share * 100)} percent of the way`);
+  const way = gaps.length ? between(place) : null;
+  slider.setAttribute("aria-valuetext", gaps.length > 1 ? `${Math.round(way.share * 100)} percent of the way from ${way.from} to ${way.to}` : `${Math.round(share * 100)} percent of the way`);
+  if (pressed(compare)) drawRivals(place);
   if (frame < 0 || frame === shown) return;
   shown = frame;
   context.clearRect(0, 0, SIDE, SIDE);
   context.drawImage(frames[frame], 0, 0, SIDE, SIDE);
   root.dataset.frame = frame;
-  const at = Math.round((frame / (total - 1)) * 100);
+  const here = between(frame);
   canvas.removeAttribute("aria-hidden");
-  canvas.setAttribute("aria-label", `${prompts[0]} turning into ${prompts[1]}, ${at} percent of the way`);
+  canvas.setAttribute("aria-label", `${here.from} turning into ${here.to}, ${Math.round(here.share * 100)} percent of the way`);
   thumbs.forEach(({ button, index }) => button.setAttribute("aria-current", index === frame));
 };
+
+// Comparing
+
+let texts = []; // the frames of the path on which only the text moves, decoded
+let textTicket = null; // whose they are
+const drawRivals = (place) => {
+  const [on, over] = [textual.getContext("2d"), faded.getContext("2d")];
+  on.clearRect(0, 0, SIDE, SIDE);
+  over.clearRect(0, 0, SIDE, SIDE);
+  if (!gaps.length) return;
+  const { from, to, share, first, last } = between(place);
+  let near = texts[place];
+  for (let away = 1; !near && away < total; away++) near = texts[place - away] ?? texts[place + away];
+  if (near) on.drawImage(near, 0, 0, SIDE, SIDE);
+  textual.setAttribute("aria-label", near ? `Text path, ${Math.round(share * 100)} percent of the way from ${from} to ${to}` : "Text path, not there yet");
+  faded.setAttribute("aria-label", `Cross-fade, ${Math.round(share * 100)} percent of the way from ${from} to ${to}`);
+  if (!frames[first] || !frames[last]) return;
+  // The sum of both with premultiplied alpha, which is what a canvas holds.
+  over.globalCompositeOperation = "lighter";
+  for (const [picture, weight] of [[frames[first], 1 - share], [frames[last], share]]) {
+    over.globalAlpha = weight;
+    over.drawImage(picture, 0, 0, SIDE, SIDE);
+  }
+  over.globalAlpha = 1;
+  over.globalCompositeOperation = "source-over";
+};
+const askTexts = async (tries = 8) => {
+  const { way, state } = props.value ?? {};
+  if (!pressed(compare) || !way || state !== "done" || textTicket === ticket) return;
+  const owner = (textTicket = ticket);
+  const said = rivals[0].querySelector("span");
+  said.textContent = "Being drawn…";
+  let answer = { state: "error", message: "The server can't be reached: try again in a moment." };
+  for (; tries > 0 && owner === ticket; tries--) {
+    try {
+      answer = await server.compare_path({ visitor, link: way });
+    } catch {
+      break;
+    }
+    if (answer.state !== "waiting") break;
+    await new Promise((resolve) => setTimeout(resolve, AGAIN));
+  }
+  if (owner !== ticket) return;
+  said.textContent = answer.state === "done" ? TEXT_ONLY : answer.message || "The server is busy: try again in a moment.";
+  if (answer.state === "waiting") textTicket = null;
+  await Promise.all(
+    Object.entries(answer.frames ?? {}).map(async ([index, source]) => {
+      const picture = new Image();
+      picture.src = source;
+      await picture.decode().catch(() => {});
+      if (owner === ticket) texts[index] = picture;
+    }),
+  );
+  if (owner !== ticket) return;
+  root.dataset.texts = texts.reduce((count) => count + 1, 0);
+  drawRivals(Number(slider.value));
+};
+compare.addEventListener("click", () => {
+  toggle(compare);
+  const on = pressed(compare);
+  root.classList.toggle("compared", on);
+  about.hidden = !on;
+  if (!on) return rivals.forEach((rival) => rival.remove());
+  ways.append(...rivals);
+  drawRivals(Number(slider.value));
+  askTexts();
+});
 
 // Playing
 
@@ -107,11 +207,17 @@ const advance = () => {
 };
 // As dalle.export.timeline has it for files.
 const timeline = () => {
-  const order = Array.from({ length: total }, (_, place) => {
-    if (!pressed(ease) || total < 2) return place;
-    const share = place / (total - 1);
-    return Math.round((share < 0.5 ? 2 * share ** 2 : 1 - 2 * (1 - share) ** 2) * (total - 1));
-  });
+  let order = Array.from({ length: total }, (_, place) => place);
+  if (pressed(ease) && total > 1) {
+    const starts = stages();
+    order = gaps.flatMap((gap, leg) =>
+      Array.from({ length: gap }, (_, step) => {
+        const share = step / gap;
+        return (starts[leg] + Math.round((share < 0.5 ? 2 * share ** 2 : 1 - 2 * (1 - share) ** 2) * gap)) % total;
+      }),
+    );
+    while (order.length < total) order.push(total - 1);
+  }
   return pressed(mode) ? [...order, ...order.slice(1, -1).reverse()] : order;
 };
 const run = () => {
@@ -174,22 +280,45 @@ const complain = (message) => {
 const restart = (value) => {
   stop();
   ticket = value.ticket;
-  total = value.total ?? 0;
-  prompts = value.prompts ?? ["", ""];
-  frames = new Array(total);
-  sources = new Array(total);
+  frames = [];
+  sources = [];
+  texts = [];
   shown = -1;
   delete root.dataset.frame;
+  delete root.dataset.texts;
   context.clearRect(0, 0, SIDE, SIDE);
   canvas.removeAttribute("aria-label");
   canvas.setAttribute("aria-hidden", "true");
+  slider.disabled = play.disabled = compare.disabled = true;
+  root.dataset.frames = 0;
+};
+
+// Where frames and stages lie, as far as the server knows.
+const layOut = (value) => {
+  total = value.total ?? 0;
+  prompts = value.prompts ?? ["", ""];
+  gaps = value.gaps?.length ? value.gaps : total && prompts.length === 2 && !value.loop ? [total - 1] : [];
   slider.max = Math.max(total - 1, 1);
   slider.value = Math.round((value.at ?? 0) * (total - 1));
-  ends.forEach((end, side) => (end.textContent = prompts[side]));
-  const count = total ? 9 : 0;
-  thumbs = Array.from({ length: count }, (_, place) => {
-    const index = Math.round((place * (total - 1)) / (count - 1));
-    const button = make("button.thumb", { type: "button", disabled: true, "aria-label": `Go to ${Math.round((index / (total - 1)) * 100)} percent` });
+  const many = prompts.length > 2 || value.loop;
+  slider.setAttribute("aria-label", many ? "Place on the path" : "Place between the two prompts");
+  ends[0].textContent = prompts[0];
+  ends[1].textContent = value.loop ? prompts[0] : prompts.at(-1);
+  const places = stages();
+  marks.replaceChildren(
+    ...(many && gaps.length ? places : []).map((index, place) => {
+      const mark = make("span", {}, place + 1);
+      mark.style.setProperty("--at", index / (total - 1));
+      return mark;
+    }),
+  );
+  let wanted = total ? Array.from({ length: 9 }, (_, place) => Math.round((place * (total - 1)) / 8)) : [];
+  if (many && gaps.length) wanted = gaps.flatMap((gap, leg) => (gap > 1 ? [places[leg] ?? 0, (places[leg] ?? 0) + Math.round(gap / 2)] : [places[leg]])).concat(value.loop ? [] : [total - 1]);
+  thumbs = wanted.map((index) => {
+    const stage = many ? places.indexOf(index) : -1;
+    const where = gaps.length > 1 ? between(index) : null;
+    const label = stage >= 0 ? `Go to stage ${stage + 1}: ${prompts[stage]}` : where ? `Go to between ${where.from} and ${where.to}` : `Go to ${Math.round((index / (total - 1)) * 100)} percent`;
+    const button = make(stage >= 0 ? "button.thumb.of-stage" : "button.thumb", { type: "button", disabled: true, "aria-label": label, "data-stage": stage >= 0 ? stage + 1 : null });
     button.addEventListener("click", () => {
       stop();
       slider.value = index;
@@ -198,6 +327,7 @@ const restart = (value) => {
     return { button, index };
   });
   strip.replaceChildren(...thumbs.map(({ button }) => button));
+  strip.classList.toggle("many", thumbs.length > 9);
 };
 
 const receive = async (index, source) => {
@@ -217,7 +347,7 @@ const receive = async (index, source) => {
     thumb.button.replaceChildren(make("img", { src: source, alt: "", width: 64, height: 64 }));
     thumb.button.disabled = false;
   }
-  slider.disabled = play.disabled = false;
+  slider.disabled = play.disabled = compare.disabled = false;
   root.dataset.frames = frames.reduce((count) => count + 1, 0);
   // A nearer frame may have come for the place where the slider stands.
   draw();
@@ -230,9 +360,9 @@ const show = () => {
   number = value.number ?? 0;
   if (value.ticket !== ticket) {
     restart(value);
-    slider.disabled = play.disabled = true;
-    root.dataset.frames = 0;
-  }
+    layOut(value);
+  } else if (value.total !== total || (value.gaps?.length && String(value.gaps) !== String(gaps))) layOut(value);
+  if (value.seeds?.length) window.playground.plan?.seeds(value.seeds);
   const given = Object.entries(value.frames ?? {});
   for (const [index, source] of given) if (!sources[index]) receive(Number(index), source);
   const done = total ? given.length / total : 0;
@@ -247,8 +377,12 @@ const show = () => {
   sayPlace(state === "busy" && value.waiting, message);
   hint.hidden = given.length > 0;
   share.disabled = !value.link;
-  files.hidden = !value.link;
+  share.hidden = Boolean(value.why);
+  why.hidden = !value.why;
+  why.textContent = value.why ?? "";
+  files.hidden = !value.way;
   code.disabled = !value.code;
+  askTexts();
   note.hidden = !value.note;
   note.textContent = value.note ?? "";
   link();
@@ -257,9 +391,9 @@ const show = () => {
 // Preparing by itself, once both prompts have stood still for a while
 
 const prepare = () => {
-  const texts = props.fields.map((id) => box(id)?.value.trim() ?? "");
+  const texts = window.playground.plan?.texts() ?? props.fields.map((id) => box(id)?.value.trim() ?? "");
   const { state, prompts: current = [] } = props.value ?? {};
-  const there = ["busy", "done"].includes(state) && texts.every((text, side) => text === current[side]?.trim());
+  const there = ["busy", "done"].includes(state) && texts.length === current.length && texts.every((text, side) => text === current[side]?.trim());
   if (texts.every(Boolean) && !there) trigger("submit");
 };
 const still = after(STILL, prepare);
@@ -269,7 +403,7 @@ const listen = (event) => {
   if (event.type === "click") return event.target.closest("#prepare, #morph-stop, #roll") && still.drop();
   // A seed that is being typed is waited for as well.
   if (event.type === "input" && event.target.closest("[id^=morph-seed]") && still.waiting()) still();
-  if (!props.fields.some((id) => event.target === box(id))) return;
+  if (!props.fields.some((id) => event.target === box(id)) && !event.target.matches(".stage-prompt")) return;
   // Enter sends the boxes at once, by gradio's own submit event.
   if (event.type === "input") still();
   else if (event.key === "Enter") still.drop();

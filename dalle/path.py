@@ -1,0 +1,141 @@
+"""The latents along a path through several stages: between pictures that are made of noise and text, and between any two.
+
+Drawing itself is a function that is handed in, so that whoever owns the model can let others have a turn in between.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from dalle.config import REDRAWN, REDRAWN_WITHOUT_TEXT
+from dalle.interpolation import Route, mix_noise, mix_text, pace
+from dalle.text import TextFeatures
+
+Point = tuple[int, float]
+"""A place on a path: the leg, and the share of the stage that it leads to, 0 to 1."""
+
+
+class Draw(Protocol):
+    """Noise (B, C, S, S) and text -> latents, in so many steps; with `start` (B,), of latents that are so noisy."""
+
+    def __call__(self, noise: Tensor, text: TextFeatures | None, steps: int, start: Tensor | None = None) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class End:
+    """A stage of a path.
+
+    Attributes:
+        noise: (1, C, S, S).
+        text: features of one row; None where nobody said what the picture shows.
+        given: finds the latents (1, C, S, S) of a picture that does not follow from noise and text alone.
+    """
+
+    noise: Tensor
+    text: TextFeatures | None
+    given: Callable[[], Tensor] | None = None
+
+
+class Path:
+    """Where each frame of a path lies, and the latents there."""
+
+    def __init__(self, ends: Sequence[End], route: Route, draw: Draw, steps: int, *, even: bool = True, batch: int = 8) -> None:
+        """`batch` rows are drawn at once."""
+        self._ends, self._route, self._draw, self._steps = ends, route, draw, steps
+        self._even, self._batch = even, batch
+        self._paced: dict[int, list[float]] = {}
+        self._known: dict[int, Tensor] = {}
+
+    def point(self, index: int) -> Point:
+        """Where a frame lies. A leg is paced when a frame inside it is wanted for the first time."""
+        leg, step = self._route.place(index)
+        gap = self._route.gaps[leg]
+        if not self._even or step in (0, gap):
+            return leg, step / gap
+        if leg not in self._paced:
+            # Distances of latents: the ranker's vectors were tried, and its pace looked less even to the evaluator (docs/LOG.md).
+            self._paced[leg] = pace(lambda shares: self._latents([(leg, share) for share in shares], 1), gap + 1)
+        return leg, self._paced[leg][step]
+
+    def latents(self, points: Sequence[Point]) -> Tensor:
+        """(N, C, S, S)"""
+        return self._latents(points, self._steps)
+
+    def _latents(self, points: Sequence[Point], steps: int) -> Tensor:
+        # Rows of one kind together, a batch at a time: rows with a text and rows without can't be.
+        kinds: dict[Callable[[Sequence[Point], int], Tensor], list[int]] = {}
+        for row, (leg, share) in enumerate(points):
+            kinds.setdefault(self._kind(leg, share), []).append(row)
+        found: list[Tensor | None] = [None] * len(points)
+        for draw, rows in kinds.items():
+            for first in range(0, len(rows), self._batch):
+                some = rows[first : first + self._batch]
+                for row, latent in zip(some, draw([points[row] for row in some], steps).split(1), strict=True):
+                    found[row] = latent
+        return torch.cat(found)
+
+    def _places(self, leg: int) -> tuple[int, int]:
+        return leg, (leg + 1) % len(self._ends)
+
+    def _kind(self, leg: int, share: float) -> Callable[[Sequence[Point], int], Tensor]:
+        ends = [self._ends[place] for place in self._places(leg)]
+        if not any(end.given for end in ends):
+            return self._mixed
+        if share in (0, 1):
+            return self._whole
+        return self._redrawn if any(end.text is not None for end in ends) else self._redrawn_without_text
+
+    def _mixed(self, points: Sequence[Point], steps: int) -> Tensor:
+        """Between pictures that are made of noise and text: made of a mixture of both."""
+        noises, texts = [], []
+        for leg, share in points:
+            pair, weights = [self._ends[place] for place in self._places(leg)], (1 - share, share)
+            noises.append(mix_noise([end.noise for end in pair], weights))
+            texts.append(mix_text([end.text for end in pair], weights))
+        return self._draw(torch.cat(noises), TextFeatures.stack(texts), steps)
+
+    def _whole(self, points: Sequence[Point], steps: int) -> Tensor:
+        """The pictures of stages themselves."""
+        return torch.cat([self._picture(self._places(leg)[round(share)]) for leg, share in points])
+
+    def _picture(self, place: int) -> Tensor:
+        if place not in self._known:
+            end = self._ends[place]
+            self._known[place] = end.given() if end.given else self._draw(end.noise, end.text, self._steps)
+        return self._known[place]
+
+    def _redrawn(self, points: Sequence[Point], steps: int) -> Tensor:
+        """Between any two pictures: their latents mixed, made noisy, most in the middle, and drawn anew from there.
+
+        After SDEdit (Meng et al. 2021, arXiv:2108.01073); a mixture of latents alone is a cross-fade.
+        """
+        texts = []
+        for leg, share in points:
+            pair = zip([self._ends[place].text for place in self._places(leg)], (1 - share, share), strict=True)
+            texts.append(mix_text(*zip(*[(text, weight) for text, weight in pair if text is not None], strict=True)))
+        noisy, start = self._noisy(points)
+        return self._draw(noisy, TextFeatures.stack(texts), steps, start)
+
+    def _redrawn_without_text(self, points: Sequence[Point], steps: int) -> Tensor:
+        noisy, start = self._noisy(points)
+        return self._draw(noisy, None, steps, start)
+
+    def _noisy(self, points: Sequence[Point]) -> tuple[Tensor, Tensor]:
+        """What to draw mixtures of given pictures from: latents (N, C, S, S), and how noisy each is (N,)."""
+        rows, start = [], []
+        for leg, share in points:
+            places, weights = self._places(leg), (1 - share, share)
+            said = all(self._ends[place].text is not None for place in places)
+            t = (REDRAWN if said else REDRAWN_WITHOUT_TEXT) * math.sin(math.pi * share)
+            # A mixture of two pictures is paler than either: brought back to their spread, as noises are.
+            clean = sum(weight * self._picture(place) for place, weight in zip(places, weights, strict=True)) / math.hypot(*weights)
+            noise = mix_noise([self._ends[place].noise for place in places], weights)
+            rows.append((1 - t) * clean + t * noise.to(clean))
+            start.append(t)
+        return torch.cat(rows), torch.tensor(start)
