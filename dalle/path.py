@@ -17,6 +17,9 @@ from dalle.config import REDRAWN, REDRAWN_WITHOUT_TEXT
 from dalle.interpolation import Route, mix_noise, mix_text, pace
 from dalle.text import TextFeatures
 
+LOOKS = 17
+"""Rows of one step that are drawn at once: those by which a leg is paced. More than of several steps, since it is over sooner."""
+
 Point = tuple[int, float]
 """A place on a path: the leg, and the share of the stage that it leads to, 0 to 1."""
 
@@ -69,13 +72,14 @@ class Path:
 
     def _latents(self, points: Sequence[Point], steps: int) -> Tensor:
         # Rows of one kind together, a batch at a time: rows with a text and rows without can't be.
+        batch = max(self._batch, LOOKS) if steps == 1 else self._batch
         kinds: dict[Callable[[Sequence[Point], int], Tensor], list[int]] = {}
         for row, (leg, share) in enumerate(points):
             kinds.setdefault(self._kind(leg, share), []).append(row)
         found: list[Tensor | None] = [None] * len(points)
         for draw, rows in kinds.items():
-            for first in range(0, len(rows), self._batch):
-                some = rows[first : first + self._batch]
+            for first in range(0, len(rows), batch):
+                some = rows[first : first + batch]
                 for row, latent in zip(some, draw([points[row] for row in some], steps).split(1), strict=True):
                     found[row] = latent
         return torch.cat(found)

@@ -232,8 +232,7 @@ def as_path(request: InterpolateRequest | PathRequest) -> PathRequest:
     if isinstance(request, PathRequest):
         return request
     stages = (Stage(request.prompt_a, request.seed_a), Stage(request.prompt_b, request.seed_b))
-    alike = {each.name: getattr(request, each.name) for each in fields(PathRequest) if each.name not in ("stages", "loop", "moving")}
-    return PathRequest(stages, **alike)
+    return PathRequest(stages, **{each.name: getattr(request, each.name) for each in fields(InterpolateRequest)[4:]})
 
 
 Path = TypeVar("Path", InterpolateRequest, PathRequest)
@@ -251,7 +250,8 @@ def two_prompts(request: InterpolateRequest | PathRequest) -> InterpolateRequest
     """The path as one of two prompts, where it is no more than that."""
     if isinstance(request, InterpolateRequest):
         return request
-    if len(request.stages) != 2 or request.loop or request.moving != "both" or any(stage.drawn or stage.image for stage in request.stages):
+    more = len(request.stages) != 2 or request.loop or request.moving != "both"
+    if more or any(stage.drawn or stage.image for stage in request.stages):
         return None
     a, b = request.stages
     alike = {each.name: getattr(request, each.name) for each in fields(InterpolateRequest)[4:]}

@@ -107,8 +107,8 @@ def chips(value: list[list[Any]], elem_id: str, *, title: str, surprise: str = "
 def morph(value: dict[str, Any], elem_id: str, *, fields: list[str], deliver: Answerer, compare: Answerer) -> gr.HTML:
     """The path between the prompts in the boxes `fields`: frames, slider, film strip.
 
-    Its "submit" asks for frames, its "input" for a link to be opened; its script asks `deliver` for files, and `compare` for the path
-    on which only the text moves.
+    Its "submit" asks for frames, its "input" for a link to be opened; its script asks `deliver` for files, and `compare` for the
+    path on which only the text moves.
     """
 
     def deliver_files(question: dict[str, Any]) -> dict[str, Any]:

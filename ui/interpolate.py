@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 BATCH_SECONDS = 0.2
 """Frames are sent together at most this often, and at once when a level (5, 9, 17, 33 frames) is whole."""
 
+FIRST_FRAMES = 5
+"""With so many the slider can be used."""
+
 IDLE: dict[str, Any] = {
     "ticket": "",
     "number": 0,
@@ -149,6 +152,8 @@ class Interpolate(Handlers):
         """Draws the path in the queue. Every ending is a state of the path, never an exception."""
         run = self.claim(ticket, request)
         if run is None:
+            # Not nothing at all: gradio would empty the path of the run that took this one's place.
+            yield tuple(gr.skip() for _ in range(5))
             return
         sent: dict[str, str] = {}
         opened: Opened = run.wish or Opened()
@@ -177,12 +182,8 @@ class Interpolate(Handlers):
             more.update(told_of(wish, asked.uploads, self._engine, self._settings))
             more["note"] = links.other_model(opened.made, self._engine)
             given, made = asked.request.stages, wish.stages
-            yield (
-                path("busy", "Starting"),
-                verdict.judge_prompt(self._engine, prompt_a, style),
-                verdict.judge_prompt(self._engine, prompt_b, style),
-                *(gr.skip() if given[side].seed is not None else str(made[side].seed) for side in (0, 1)),
-            )
+            seeds = (gr.skip() if given[side].seed is not None else str(made[side].seed) for side in (0, 1))
+            yield path("busy", "Starting"), gr.skip(), gr.skip(), *seeds
 
             started = reported = time.monotonic()
             frames: dict[int, Image.Image] = {}
@@ -195,6 +196,10 @@ class Interpolate(Handlers):
                     if is_level(len(frames)) or now - reported >= BATCH_SECONDS:
                         reported = now
                         yield state("busy", f"Frame {len(frames)} of {frame.total}: drag the slider any time")
+                    if len(frames) == FIRST_FRAMES:
+                        # Only now, so that nobody waits for the judge before there is something to see.
+                        opinions = [verdict.judge_prompt(self._engine, prompt, style) for prompt in (prompt_a, prompt_b)]
+                        yield path("busy", f"Frame {len(frames)} of {frame.total}"), *opinions, gr.skip(), gr.skip()
             yield state(
                 "done",
                 f"{len(frames)} frames in {time.monotonic() - started:.1f} s on {self._engine.status.device}",
@@ -277,7 +282,7 @@ def told_of(wish: PathRequest, uploads: Sequence[str], engine: Engine, settings:
 
 def is_level(count: int) -> bool:
     """5, 9, 17, 33, 65: the path is evenly filled at this many frames."""
-    return count >= 5 and (count - 1).bit_count() == 1
+    return count >= FIRST_FRAMES and (count - 1).bit_count() == 1
 
 
 def interpolate_tab(engine: Engine, runs: Runs, direct: Direct, settings: PageSettings, tabs: gr.Tabs) -> Outbox:

@@ -254,7 +254,7 @@ class FakeEngine:
         return path_metadata(request, {"model": self.model, "style": request.style, "frames": request.frames})
 
     def _interpolate(self, path: PathRequest, route: Route, cancel: threading.Event | None) -> Iterator[Frame]:
-        """Red grows along the path; the frames of given pictures have their middle's green. Where only the text moves, red is less."""
+        """Red grows along the path, less where only the text moves; the frames of given pictures have their middle's green."""
         total = route.frames
         with self._at_work() as model:
             for order, index in enumerate(chain.from_iterable(route.levels())):

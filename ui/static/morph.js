@@ -9,7 +9,8 @@ const { make, address, after, box, groundSwitch, visitor, copy, linkTo, takeLink
 
 const SIDE = 256;
 const AGAIN = 800; // milliseconds before the server is asked again, when it said to wait
-const STILL = 600; // milliseconds without a key before the path is prepared by itself
+const STILL = 600; // milliseconds without a key before another path takes the place of the one that is shown
+const FIRST = 350; // the same where there is none yet
 
 const canvas = make("canvas", { width: SIDE, height: SIDE, role: "img", "aria-hidden": "true" });
 const context = canvas.getContext("2d");
@@ -396,17 +397,23 @@ const prepare = () => {
   const there = ["busy", "done"].includes(state) && texts.length === current.length && texts.every((text, side) => text === current[side]?.trim());
   if (texts.every(Boolean) && !there) trigger("submit");
 };
-const still = after(STILL, prepare);
+const [stillThere, stillNone] = [after(STILL, prepare), after(FIRST, prepare)];
+const drop = () => [stillThere, stillNone].forEach((still) => still.drop());
+const still = () => {
+  drop();
+  (frames.length ? stillThere : stillNone)();
+};
+const waiting = () => stillThere.waiting() || stillNone.waiting();
 const listen = (event) => {
   if (!element.isConnected) return document.removeEventListener(event.type, listen, true);
   // Whoever presses a button has said what is wanted.
-  if (event.type === "click") return event.target.closest("#prepare, #morph-stop, #roll") && still.drop();
+  if (event.type === "click") return event.target.closest("#prepare, #morph-stop, #roll") && drop();
   // A seed that is being typed is waited for as well.
-  if (event.type === "input" && event.target.closest("[id^=morph-seed]") && still.waiting()) still();
+  if (event.type === "input" && event.target.closest("[id^=morph-seed]") && waiting()) still();
   if (!props.fields.some((id) => event.target === box(id)) && !event.target.matches(".stage-prompt")) return;
   // Enter sends the boxes at once, by gradio's own submit event.
   if (event.type === "input") still();
-  else if (event.key === "Enter") still.drop();
+  else if (event.key === "Enter") drop();
 };
 for (const type of ["input", "keydown", "click"]) document.addEventListener(type, listen, true);
 

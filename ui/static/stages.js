@@ -190,6 +190,7 @@ const follow = (event) => {
   if (!writing && rows[place].recipe) {
     drop(rows[place]);
     show();
+    keep();
   }
   const name = list.children[place]?.querySelector(".stage-name span");
   if (name) name.textContent = textOf(place) || (given(rows[place]) ? YOURS : "…");
