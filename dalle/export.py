@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import weakref
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
@@ -205,6 +206,8 @@ class Bundle:
         self._card = card
         self._buffer = io.BytesIO()
         self._archive = zipfile.ZipFile(self._buffer, "w", zipfile.ZIP_DEFLATED)
+        # One that is given up half made: closed while its buffer is still there.
+        weakref.finalize(self, self._archive.close).atexit = False
         self._recipes: list[dict[str, object]] = []
         self._model = "a model"
 
