@@ -32,7 +32,7 @@ const tell = async () => {
     return; // what the line says is told again with the next key
   }
   if (own !== number) return;
-  drawn.replaceChildren(...(answer.drawn ? ["Drawn as ", make("q", {}, answer.drawn)] : []));
+  drawn.replaceChildren(...(answer.drawn ? ["Drawn as ", make("q", { translate: "no" }, answer.drawn)] : []));
   note.textContent = answer.note ?? "";
 };
 const later = after(WAIT, tell);
