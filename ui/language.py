@@ -8,8 +8,8 @@ into the group of its place, sorted. In a phrase
     {#count}    for a number,
     {@name}     for a text that is translated itself, such as a setting's name or a whole sentence.
 
-Four groups mean something: "placeholder" holds in the placeholders of boxes alone, "option" in dropdowns, "part" inside {@names};
-"gradio" has gradio's own words, in the Chinese that gradio itself uses where it has one.
+Four groups mean something: "placeholder" holds in the placeholders of boxes alone, "option" in dropdowns and in elements with the
+class style-name, "part" inside {@names}; "gradio" has gradio's own words, in the Chinese that gradio itself uses where it has one.
 
 Elements that show what somebody wrote (a prompt, a caption, code) are to be marked translate="no". Text of some length is written
 twice, in elements with the classes in-english and in-chinese (see `ui.about`). tests/ui/test_language.py opens the page in Chinese

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import json
 import re
+import threading
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,23 +15,30 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from dalle.config import PromptError
+from dalle.insight import Insight
 from dalle.judge import Judgement, _reason
 from dalle.languages import LATIN, REFINEMENTS, SCRIPTS
-from dalle.requests import StepProgress
+from dalle.makers import MAKERS
+from dalle.requests import GenerateRequest, Picture, StepProgress, picture_metadata
+from dalle.uses import USES
 from dalle.wordfilter import REFUSED
 from dalle.words import content_words
 from tests.ui.conftest import PATIENCE, served
-from tests.ui.fake_engine import FakeEngine
+from tests.ui.fake_engine import KNOWN, FakeEngine, disc
 from tests.ui.test_accessibility import found
 from ui.about import ABOUT, ABOUT_ZH
 from ui.components import asset
-from ui.direct import BUSY
+from ui.deliver import Deliver
+from ui.direct import BUSY, Direct
 from ui.failures import UNEXPECTED
 from ui.generate import stopped, summary, told
 from ui.language import catalogue, language_head
+from ui.line import BusyError, Caller, Line
 from ui.links import other_model
 from ui.runner import TURNED_AWAY
+from ui.runs import Runs
 from ui.settings import PageSettings
+from ui.uses import drawn as drawn_for
 from ui.verdict import HEADLINES
 
 expect.set_options(timeout=PATIENCE)
@@ -38,8 +47,10 @@ ROOT = Path(__file__).parents[2]
 CHINESE: dict[str, Any] = {"locale": "zh-CN", "reduced_motion": "reduce"}
 PLACE = re.compile(r"\{[#@]?\w+\}")
 APART = ("placeholder", "option", "part")
-NAMES = "Open DALL·E|tests/fake|PNG|SVG|MP4|WebP|zip|Python|MCP|API|cpu|cuda"
+NAMES = "Open DALL·E|tests/fake|PNG|SVG|PDF|JSON|MP4|WebP|zip|Python|MCP|API|cpu|cuda|dpi|CLS|SEP"
 """What is called the same in both languages."""
+WRITTEN = (*KNOWN, "red", "apple", "a set", "a smiling face", "on a green meadow", "on the beach")
+"""What visitors write here, and what the fake model was taught."""
 
 
 class Speaking(FakeEngine):
@@ -48,6 +59,10 @@ class Speaking(FakeEngine):
     def judge(self, prompt: str, style: str | None = None) -> Judgement:
         found = super().judge(prompt, style)
         return replace(found, reason=_reason(found.verdict, found.nearest[0][0], content_words(prompt), (), None))
+
+    def insight(self, request: GenerateRequest, cancel: threading.Event | None = None) -> Insight:
+        found = super().insight(request, cancel)
+        return replace(found, long=found.steps)
 
     def _clean(self, prompt: str) -> str:
         if prompt == "crude":
@@ -80,12 +95,12 @@ def texts(page: Page, *, hidden: bool = False) -> list[str]:
     )
 
 
-def english(page: Page, *written: str) -> list[str]:
-    """The texts that still have English words, apart from names and from prompts: examples, captions, what was `written`."""
+def english(page: Page) -> list[str]:
+    """The texts that still have English words, apart from names and from prompts: examples, captions, what was written."""
     settings = PageSettings()
-    prompts = (*written, *settings.examples, *settings.corners, *catalogue()["placeholder"], "a smiling face")
+    prompts = {*WRITTEN, *settings.examples, *settings.corners, *catalogue()["placeholder"]}
     known = "|".join(map(re.escape, sorted(prompts, key=len, reverse=True)))
-    return [text for text in texts(page) if re.search("[A-Za-z]{2}", re.sub(rf"({known}|\b({NAMES})\b)", " ", text))]
+    return [text for text in texts(page) if re.search("[A-Za-z]{2}", re.sub(rf"\b({known}|{NAMES})\b", " ", text))]
 
 
 def translated(page: Page, phrases: list[str]) -> dict[str, str | None]:
@@ -100,6 +115,23 @@ def draw(page: Page, prompt: str) -> None:
 
 def drawn(page: Page) -> None:
     expect(page.locator('#wall .wall[data-state="done"]')).to_be_visible()
+
+
+def choose_use(page: Page, name: str) -> None:
+    button = page.locator("#uses").get_by_role("button", name=name)
+    button.click()
+    expect(button).to_have_attribute("aria-pressed", "true")
+
+
+def search(page: Page, text: str) -> None:
+    page.get_by_role("tab", name="搜索").click()
+    page.get_by_label("想找什么？").fill(text)
+    expect(page.locator("#search .found .tile.done img").nth(1)).to_be_visible()
+
+
+def learn(page: Page) -> None:
+    page.get_by_role("tab", name="探究").click()
+    expect(page.locator("#learn .learn[data-shown][data-moment]")).to_be_visible()
 
 
 # The catalogue
@@ -200,15 +232,54 @@ def test_what_the_server_reports_has_its_chinese(talk, visit):
     said += [told(step, 4)[0], told(candidates, 4)[0], stopped(1, 4), stopped(0, 0), summary(1, 0.3, "cuda"), summary(2, 1, "cpu")]
     made = (("tests/fake", "0ld"), ("another/model", "0ld"), ("", "0ld"))
     said += [other_model(each, talk.engine) for each in made]
+    said += [*told_in_line(), *told_of_uses(talk.engine)]
     assert {sentence for sentence, chinese in translated(visit(talk.url), said).items() if chinese is None} == set()
+
+
+def told_in_line() -> list[str]:
+    """What the line says of a place in it, and where it has none."""
+    line = Line(at_once=1, longest=4, per_session=2, per_address=4)
+
+    def join(name: str, address: str) -> str:
+        try:
+            return next(line.join(Caller(name, address), threading.Event()).wait(), "at work")
+        except BusyError as error:
+            return str(error)
+
+    said = [join(name, "here") for name in ("me", "me", "me", "you", "they")]
+    said += [join("others", "there"), join("more", "here"), join("still more", "there")]
+    assert said[0] == "at work" and len(set(said)) == len(said)
+    return said[1:]
+
+
+def told_of_uses(engine: FakeEngine) -> list[str]:
+    said = [text for use in USES.values() for text in (use.label, use.save, use.output, f"“Save all” makes {use.output}.")]
+    said += [drawn_for({"prompt": "a cat on the beach", "use": use})["note"] for use in ("storybook", "icons")]
+    maker = MAKERS["cards"]("")
+    for index in range(2):
+        maker.add(Picture(disc((0, 0, 0)), index, "苹果", 0, 0, settings={}))
+        said.append(maker.note)
+    with closing(engine.generate(GenerateRequest("a cat", 2))) as items:
+        recipes = [picture_metadata(item) for item in items if isinstance(item, Picture)]
+    deliver = Deliver(engine, Direct(engine, Runs()), lambda: pytest.fail("no file yet"), slice_seconds=0)
+    said.append(deliver.files({"visitor": "me", "what": "kit", "recipes": recipes})["message"])
+    assert all(said)
+    return said
 
 
 def test_what_the_scripts_say_has_its_chinese(talk, visit):
     scripts = [re.sub(r"(?m)(^|\s)//.*$", "", path.read_text()) for path in (ROOT / "ui" / "static").glob("*.js")]
-    said = {text for script in scripts for text in re.findall(r'"([A-Z](?:[a-z]|[A-Z0-9]* [a-z])[^"\n]*)"', script)}
+    said = {text for script in scripts for text in re.findall(r'"((?:\d\. )?[A-Z](?:[a-z]|[A-Z0-9]* [a-z])[^"\n]*)"', script)}
+    said = {text.strip() for text in said}
     said -= {"Enter", "Escape"}  # keys
     said -= {"Checkerboard", "White", "Dark"}  # of "White background" and the like
-    assert len(said) > 50
+    made = {text for script in scripts for text in re.findall(r"`([^`\n]+)`", script)}
+    made = {re.sub(r'\$\{[^{}]*\? "([^"]*)" : [^{}]*\}', r"\1", text) for text in made}  # one of two words
+    made = {re.sub(r"\$\{[^{}]*\}", "7", text).strip() for text in made}
+    made = {text for text in made if re.search("[a-z]{2} |, [a-z]|: 7", text) and not text.startswith("#")}
+    made -= {"picture 7", "7: picture 7"}  # of "Vary: picture 7" and the like
+    assert len(said) > 90 and len(made) > 30
+    said |= made
     assert {sentence for sentence, chinese in translated(visit(talk.url), sorted(said)).items() if chinese is None} == set()
 
 
@@ -233,7 +304,7 @@ def test_no_english_is_left_and_axe_finds_nothing_serious(talk, visit, device: d
 
     def look(state: str) -> None:
         assert page.evaluate("document.documentElement.scrollWidth") <= device["viewport"]["width"]
-        left[state] = english(page, "a red apple", "a cat", "a dog") + found(page)
+        left[state] = english(page) + found(page)
 
     expect(page.locator("#status")).to_contain_text("就绪")
     look("empty")
@@ -244,6 +315,18 @@ def test_no_english_is_left_and_axe_finds_nothing_serious(talk, visit, device: d
     look("Generate")
     page.locator("#wall details.more summary").first.click()
     look("menu")
+    page.keyboard.press("Escape")
+    for use in ("绘本", "广告图", "精灵图", "识字卡", "图标集"):
+        choose_use(page, use)
+        expect(page.locator("#wall .for-use")).to_have_text(f"全部存为{use}")
+        look(use)
+    choose_use(page, "绘本")
+    expect(page.locator("#uses .use-drawn")).to_have_text("实际画的是 a red apple on a green meadow")
+    look("a use, words added")
+    page.locator("#prompt textarea").fill("a cat on the beach")
+    expect(page.locator("#uses .use-note")).to_have_text("“on the beach”保留为背景。")
+    look("a use, words kept")
+    choose_use(page, "只要图片")
     draw(page, "crude")
     expect(page.locator("#wall").get_by_role("alert")).to_contain_text("这里不画的词")
     look("error")
@@ -260,8 +343,33 @@ def test_no_english_is_left_and_axe_finds_nothing_serious(talk, visit, device: d
     page.get_by_role("tab", name="混合").click()
     expect(page.locator("#pad .corner img")).to_have_count(4)
     look("Mix")
+    page.get_by_role("tab", name="搜索").click()
+    look("Search, empty")
+    search(page, "a red apple")
+    expect(page.locator("#search .wall-status")).to_have_text("选自你的 4 张图片和 5 张参考图画")
+    expect(page.locator("#search .known .from").first).to_have_text("扁平")
+    expect(page.locator("#search .known .said").first).to_have_text("a red apple")
+    look("Search")
+    page.get_by_label("想找什么？").fill("crude")
+    expect(page.locator("#search").get_by_role("alert")).to_contain_text("这里不画的词")
+    look("Search, error")
+    learn(page)
+    expect(page.locator("#learn .wall-status")).to_have_text("内部一览")
+    expect(page.locator("#learn .plate small").first).to_have_text("扁平, 0.25")
+    for place, told_of in ((2, "第 4 分钟，优化器走了 25 步：蒸馏成一步"), (0, "第 1 分钟，优化器走了 10 步：学习绘画")):
+        page.get_by_label("训练的时刻").fill(str(place))
+        expect(page.locator("#learn output")).to_have_text(told_of)
+        expect(page.get_by_label("训练的时刻")).to_have_attribute("aria-valuetext", told_of)
+        look(f"Learn, moment {place}")
+    page.get_by_label("想探究怎样的图片？").fill("crude")
+    page.get_by_role("button", name="探究内部").and_(page.locator("#learn .tool")).click()
+    expect(page.locator("#learn").get_by_role("alert")).to_contain_text("这里不画的词")
+    look("Learn, error")
     page.get_by_role("tab", name="图册").click()
     expect(page.locator("#album .tile.done img").nth(1)).to_be_visible()
+    page.locator("#album summary", has_text="另存为").click()
+    look("Album, saving")
+    page.keyboard.press("Escape")
     page.get_by_role("button", name="全部清除").click()
     look("Album")
     page.get_by_role("button", name="确定清除 4 张图片").click()
@@ -270,6 +378,28 @@ def test_no_english_is_left_and_axe_finds_nothing_serious(talk, visit, device: d
     expect(page.locator("#model-card")).to_contain_text("模型说明卡")
     look("About")
     assert {state: told for state, told in left.items() if told} == {}
+
+
+def test_a_place_in_line_is_told_in_chinese(cache_folder, visit):
+    engine = Speaking()
+    engine.pause_at = 0
+    with served(engine, at_once=1, max_queue=2) as crowded:
+        pages = [visit(crowded.url, **CHINESE) for _ in range(4)]
+        told_at = [page.locator("#wall .wall-status") for page in pages]
+        draw(pages[0], "a red apple")
+        expect(told_at[0]).to_have_text("即将开始")
+        draw(pages[1], "a cat")
+        expect(told_at[1]).to_have_text("正在排队：下一个就是你")
+        draw(pages[2], "a dog")
+        expect(told_at[2]).to_have_text("正在排队：前面还有 1 人")
+        draw(pages[3], "a cat")
+        expect(pages[3].locator("#wall").get_by_role("alert")).to_contain_text("队伍已满（2 个在等）")
+        assert [english(page) + found(page) for page in pages] == [[]] * 4
+        pages[1].get_by_role("button", name="停止").click()
+        expect(told_at[1]).to_have_text("绘制开始前已停止")
+        expect(told_at[2]).to_have_text("正在排队：下一个就是你")
+        engine.pause_at = None
+        drawn(pages[2])
 
 
 def test_the_model_s_state_is_told_in_chinese(cache_folder, visit):
@@ -284,24 +414,35 @@ def test_nothing_is_cut_off_on_a_phone_and_no_tab_forgotten(talk, visit):
     page = visit(talk.url, **CHINESE, viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
     draw(page, "a red apple")
     drawn(page)
+    choose_use(page, "图标集")
+    search(page, "a red apple")
+    learn(page)
+    assert len(page.get_by_role("tab").all()) == 7
     for tab in page.get_by_role("tab").all():
         tab.click()
         cut = page.evaluate(
-            """() => [...document.querySelectorAll("button, input, textarea, a, p, h1, h2, label, span")]
+            """() => [...document.querySelectorAll("button, input, textarea, a, p, h1, h2, h3, label, span, canvas, output")]
               .filter((e) => e.checkVisibility() && !e.closest("#examples, #pairs, .unseen, .visually-hidden, #model-card"))
               .map((e) => [e.getBoundingClientRect(), e.outerHTML.slice(0, 80)])
               .filter(([box]) => box.width && (box.left < 0 || box.right > 360.5))"""
         )
         assert cut == []
-        assert english(page, "a red apple") == []
+        assert english(page) == []
 
 
 def test_the_way_back_is_exact(talk, visit):
     page = visit(talk.url, locale="en-US", reduced_motion="reduce")
     draw(page, "a red apple")
     drawn(page)
+    page.locator("#uses").get_by_role("button", name="Storybook").click()
+    expect(page.locator("#uses .use-drawn")).to_contain_text("on a green meadow")
     page.get_by_role("tab", name="Mix").click()
     expect(page.locator("#pad .corner img")).to_have_count(4)
+    page.get_by_role("tab", name="Search").click()
+    page.get_by_label("What are you looking for?").fill("a cat")
+    expect(page.locator("#search .found .tile.done img")).to_have_count(4)
+    page.get_by_role("tab", name="Learn").click()
+    expect(page.locator("#learn .learn[data-shown][data-moment]")).to_be_visible()
     before = texts(page, hidden=True)
     assert page.locator("html").get_attribute("lang") == "en"
     page.get_by_role("button", name="中文").click()
@@ -338,6 +479,12 @@ def test_what_a_visitor_writes_stays_as_it_is(talk, visit):
     page.get_by_role("tab", name="图册").click()
     expect(page.locator("#album .said").first).to_have_text("Draw")
     expect(page.get_by_role("button", name="打开：Draw").first).to_be_visible()
+    search(page, "Draw")
+    expect(page.locator("#search .found .said").first).to_have_text("Draw")
+    expect(page.locator("#search .found img").first).to_have_attribute("alt", "Draw")
+    learn(page)
+    expect(page.locator("#learn .looked img")).to_have_attribute("alt", "Draw")
+    expect(page.get_by_role("button", name="draw", exact=True)).to_have_attribute("aria-pressed", "true")
     page.get_by_role("tab", name="混合").click()
     page.get_by_label("左上").fill("Stop")
     expect(page.locator("#pad .wall-status")).to_contain_text("Stop")

@@ -81,7 +81,7 @@ window.playground.language = (() => {
     if (shown !== now) write(whole.replace(now, () => shown));
   };
   const settleText = (text) => {
-    const group = text.parentElement?.closest("[role=option]") ? "option" : undefined;
+    const group = text.parentElement?.closest("[role=option], .style-name") ? "option" : undefined;
     settle(text, "text", text.data, group, (shown) => (text.data = shown));
   };
   const settleAttribute = (element, name) => {

@@ -32,8 +32,10 @@ const ask = async (question) => {
     await new Promise((resolve) => setTimeout(resolve, AGAIN));
   }
 };
-const image = (source, alt, size = 256) =>
-  make("img", { src: source.startsWith("data:image/webp;base64,") ? source : "", alt, width: size, height: size });
+const image = (source, alt, size = 256, translate = null) =>
+  make("img", { src: source.startsWith("data:image/webp;base64,") ? source : "", alt, translate, width: size, height: size });
+// One whose alternative text is somebody's words.
+const drawing = (source, words, size) => image(source, words, size, "no");
 const part = (title, text, ...content) => make("section.part", {}, make("h3", {}, title), make("p", {}, text), ...content);
 const figure = (shown, caption) => make("figure.plate", {}, shown, make("figcaption", {}, caption));
 
@@ -84,7 +86,7 @@ const words = (seen) => {
 };
 
 const read = (seen) => {
-  const pieces = make("p.pieces", { translate: "no", "aria-label": `Word pieces: ${seen.pieces.join(" ")}` }, ...seen.pieces.map((piece) => make("span.piece", {}, piece)));
+  const pieces = make("p.pieces", { "aria-label": `Word pieces: ${seen.pieces.join(" ")}` }, ...seen.pieces.map((piece) => make("span.piece", { translate: "no" }, piece)));
   const rest = [];
   if (seen.judgement) {
     const near = make("ul.near", {}, ...seen.judgement.nearest.map(([caption, cosine]) => make("li", {}, make("span", { translate: "no" }, caption), ` ${cosine.toFixed(2)}`)));
@@ -128,7 +130,7 @@ const show = (seen) => {
     ),
   ];
   if (seen.nearest.length) {
-    const near = seen.nearest.map(({ image: source, label, style, distance }) => figure(image(source, label, 80), make("span", {}, make("span", { translate: "no" }, label), make("small", {}, `${style}, ${distance.toFixed(2)}`))));
+    const near = seen.nearest.map(({ image: source, label, style, distance }) => figure(drawing(source, label, 80), make("span", {}, make("span", { translate: "no" }, label), make("small", {}, make("span.style-name", {}, style), `, ${distance.toFixed(2)}`))));
     sections.push(
       part(
         "5. What it was taught that looks like it",
@@ -137,7 +139,7 @@ const show = (seen) => {
       ),
     );
   }
-  const title = make("div.looked", {}, make("div.picture", {}, image(seen.image, seen.prompt), corner), make("p", {}, make("b", { translate: "no" }, seen.text), make("br"), `seed ${seen.seed}`));
+  const title = make("div.looked", {}, make("div.picture", {}, drawing(seen.image, seen.prompt), corner), make("p", {}, make("b", { translate: "no" }, seen.text), make("br"), `seed ${seen.seed}`));
   chosen.replaceChildren(title, ...sections);
 };
 
@@ -173,7 +175,7 @@ const lookBack = async () => {
   const answer = await ask(() => server.look_back({ visitor }));
   if (answer.state !== "done" || !answer.moments.length || !element.isConnected) return;
   const { prompts, moments } = answer;
-  const pictures = prompts.map((prompt, place) => image(moments[0].images[place], prompt, 128));
+  const pictures = prompts.map((prompt, place) => drawing(moments[0].images[place], prompt, 128));
   const told = make("output", { for: "learn-moment" });
   const slider = make("input", { type: "range", id: "learn-moment", min: 0, max: moments.length - 1, step: 1, value: moments.length - 1 });
   const move = () => {

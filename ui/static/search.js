@@ -7,7 +7,7 @@ const AT_ONCE = 4;
 const AGAIN = 800; // milliseconds before the server is asked again, when it said to wait
 const WAIT = 350; // after the last key
 
-const field = make("input", { type: "search", id: "search-text", maxlength: 400, placeholder: "something round and yellow", autocomplete: "off" });
+const field = make("input", { type: "search", id: "search-text", maxlength: 400, placeholder: "round and yellow", autocomplete: "off" });
 const form = make("form.find", { role: "search" }, make("label", { for: "search-text" }, "What are you looking for?"), field, make("button.tool", { type: "submit" }, "Search"));
 const status = make("p.wall-status", { role: "status", "aria-live": "polite" }, "Search by words, in English");
 const alarm = make("p.wall-alarm", { role: "alert", hidden: true });
@@ -25,7 +25,7 @@ const complain = (message) => {
 };
 const fit = (score) => make("span.score", { title: "How well the picture fits the words, 0 to 1" }, `fit ${score.toFixed(2)}`);
 const picture = (image, alt, ...corner) =>
-  make("div.picture", {}, make("img", { src: image.startsWith("data:image/webp;base64,") ? image : "", alt, width: 256, height: 256 }), ...corner);
+  make("div.picture", {}, make("img", { src: image.startsWith("data:image/webp;base64,") ? image : "", alt, translate: "no", width: 256, height: 256 }), ...corner);
 const ask = async (question) => {
   for (;;) {
     let answer;
@@ -60,7 +60,7 @@ const ownTile = ({ recipe }, score) => {
   const open = make("button.like", { type: "button", title: "Load its settings and make it again", "aria-label": `Open: ${recipe.prompt}` }, "Open");
   open.addEventListener("click", () => trigger("select", { recipe }));
   const shown = drawn.image ? picture(drawn.image, recipe.prompt, corner) : make("p.lost", {}, drawn.message ?? "");
-  return make("li.tile.done", {}, make("figure", {}, shown, make("figcaption", {}, make("span.said", {}, recipe.prompt), fit(score)), make("div.likes", {}, open)));
+  return make("li.tile.done", {}, make("figure", {}, shown, make("figcaption", {}, make("span.said", { translate: "no" }, recipe.prompt), fit(score)), make("div.likes", {}, open)));
 };
 const knownTile = ({ image, label, style, set }) => {
   const draw = make("button.like", { type: "button", title: "Take the words as a prompt", "aria-label": `Draw one: ${label}` }, "Draw one");
@@ -69,8 +69,8 @@ const knownTile = ({ image, label, style, set }) => {
     openTab("generate");
     box("prompt")?.focus();
   });
-  const from = make("span.from", { title: `From the set ${set}` }, style);
-  return make("li.tile.done", {}, make("figure", {}, picture(image, label), make("figcaption", {}, make("span.said", {}, label), from), make("div.likes", {}, draw)));
+  const from = make("span.from.style-name", { title: `From the set ${set}` }, style);
+  return make("li.tile.done", {}, make("figure", {}, picture(image, label), make("figcaption", {}, make("span.said", { translate: "no" }, label), from), make("div.likes", {}, draw)));
 };
 
 let turn = 0;

@@ -32,7 +32,7 @@ const tell = async () => {
     return; // what the line says is told again with the next key
   }
   if (own !== number) return;
-  drawn.replaceChildren(...(answer.drawn ? ["Drawn as ", make("q", {}, answer.drawn)] : []));
+  drawn.replaceChildren(...(answer.drawn ? ["Drawn as ", make("q", { translate: "no" }, answer.drawn)] : []));
   note.textContent = answer.note ?? "";
 };
 use.retell = after(WAIT, tell); // called at every change of the prompt, by hand or by the server
