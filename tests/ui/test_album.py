@@ -247,8 +247,9 @@ def test_a_link_brings_a_path_back():
     handlers = Interpolate(engine, Runs(), Outbox(gr.HTML()), PageSettings())
     link = "#from=a+cat&to=a+dog&seed_from=3&seed_to=4&pace=raw&at=0.75&style=flat&variety=0.5&model=x&revision=y"
     ticket, path, _, *boxes = handlers.open_sent(gr.EventData(None, {"link": link}), ME)
-    assert boxes == ["a cat", "a dog", "3", "4", "flat", False, 0.5] and path["at"] == 0.75
-    values = dict(zip(("prompt_a", "prompt_b", "seed_a", "seed_b", "style", "even", "truncation"), boxes, strict=True))
+    assert boxes[:7] == ["a cat", "a dog", "3", "4", "flat", False, 0.5] and path["at"] == 0.75
+    assert [stage["prompt"] for stage in boxes[7]["stages"]] == ["a cat", "a dog"] and not boxes[7]["loop"]
+    values = dict(zip(("prompt_a", "prompt_b", "seed_a", "seed_b", "style", "even", "truncation", "plan"), boxes, strict=True))
     *_, last = [update[0] for update in handlers.prepare(ticket, **values, request=ME)]
     assert last["state"] == "done" and last["at"] == 0.75 and "another model" not in last["note"] and "x (y)" in last["note"]
     assert "from=a+cat" in last["link"] and "seed_a=3" in last["code"]

@@ -141,7 +141,7 @@ def test_judge_returns_a_verdict(client):
         ("/generate", {"prompt": "a cat", "seed": 10**400}, "out of range"),
         ("/interpolate", {"prompt_a": "a cat", "prompt_b": "a dog", "pingpong": "no"}, "true or false"),
         ("/interpolate", {"prompt_a": "a cat", "prompt_b": ""}, "empty"),
-        ("/interpolate", {"prompt_a": "a cat", "prompt_b": "a dog", "frames": 10**6}, "2 to 65"),
+        ("/interpolate", {"prompt_a": "a cat", "prompt_b": "a dog", "frames": 10**6}, "between 2 and 65"),
         ("/interpolate", {"prompt_a": "a cat", "prompt_b": "a dog", "pacing": "slow"}, "even or raw"),
         ("/generate", {"prompt": "a cat", "candidates": 10**6}, "4 to 32"),
         ("/generate", {"prompt": "a cat", "truncation": "little"}, "variety must be a number"),
