@@ -242,7 +242,7 @@ const choosePicture = (place, opener) => {
   const close = make("button.tool", { type: "button" }, "Close");
   const pictures = make("ul.picker-pictures", { "aria-label": "Your album" });
   const more = make("button.tool", { type: "button", hidden: true }, "Show more");
-  const zone = make("label.picker-drop", {}, make("b", {}, "A picture from this device"), make("span", {}, "PNG, JPEG or WebP. A PNG that was saved here is drawn again; any other is deleted after an hour."), input);
+  const zone = make("label.picker-drop", {}, make("b", {}, "A picture from this device"), make("span", {}, "PNG, JPEG or WebP. A PNG that was saved here is drawn again; any other is deleted after an hour. Its prompt may say what it shows: the pictures between are better then."), input);
   const dialog = make("dialog.picker", { "aria-label": `A picture for ${nameOf(place)}` }, make("h3", {}, `A picture for ${nameOf(place)}`), alarm, zone, make("h4", {}, "From your album"), pictures, make("div.picker-tools", {}, more, close));
   let open = true;
   const take = async (file, tries = 6) => {
