@@ -701,7 +701,8 @@ class Engine:
         groups = [order[:start], *(order[place : place + BATCH] for place in range(start, len(order), BATCH))]
         drawn = 0
         for group in groups:
-            points = [path.point(index) for index in group]
+            # Nobody waits for a closer look before there is something to see.
+            points = [path.point(index, rough=drawn == 0) for index in group]
             latents = path.latents(points)
             for row, index in enumerate(group):
                 if cancel is not None and cancel.is_set():

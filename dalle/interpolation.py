@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 import numpy as np
 import torch
@@ -143,46 +143,72 @@ class Route:
             parts *= 2
 
 
-def even_positions(positions: Sequence[float], gaps: Sequence[float], frames: int) -> list[float]:
+def even_positions(
+    positions: Sequence[float], gaps: Sequence[float], frames: int, fixed: Mapping[int, float] | None = None
+) -> list[float]:
     """Positions of `frames` pictures that are equally far from each other along a path that was measured at `positions`.
 
     Args:
         positions: rising, from 0 to 1.
         gaps: distance between the pictures at neighbouring positions, one fewer.
+        fixed: frames whose positions are settled, rising; the others are even between each two of them.
     """
     length = np.concatenate([[0.0], np.cumsum(np.asarray(gaps, dtype=np.float64))])
+    known = {0: 0.0, **(fixed or {}), frames - 1: 1.0}
     if not length[-1] > 0:
-        return np.linspace(0, 1, frames).tolist()
+        return np.interp(range(frames), sorted(known), [known[frame] for frame in sorted(known)]).tolist()
     # A little of the raw pace keeps the map invertible where pictures do not change at all.
     length = length / length[-1] + 1e-3 * np.asarray(positions)
-    found = np.interp(np.linspace(0, length[-1], frames), length, positions)
-    found[0], found[-1] = 0.0, 1.0
+    found = np.zeros(frames)
+    for start, end in pairwise(sorted(known)):
+        low, high = np.interp([known[start], known[end]], positions, length)
+        found[start : end + 1] = np.interp(np.linspace(low, high, end - start + 1), length, positions)
+        found[start], found[end] = known[start], known[end]
     return found.tolist()
 
 
-def pace(looks_at: Callable[[list[float]], Tensor], frames: int, measured: int = 17, refined: int = 8) -> list[float]:
-    """Positions at which the pictures of a path change evenly.
+class Pace:
+    """Positions at which the pictures of a way change evenly, roughly at once and finely after looking closer."""
 
-    The path is sampled at `measured` even positions, then twice more where it changes fastest: where the picture turns from one
-    thing into another, the distance between two samples says nothing of where between them it happened.
+    def __init__(self, looks_at: Callable[[list[float]], Tensor], measured: int = 17) -> None:
+        """Looks at `measured` even positions.
 
-    Args:
-        looks_at: positions -> vectors (N, ...), cheap estimates of how the pictures there look.
-        frames: how many positions are wanted; the first is 0 and the last is 1.
-    """
-    positions = np.linspace(0, 1, measured).tolist()
-    looks = looks_at(positions).float()
-    for _ in range(2):
-        gaps = (looks[1:] - looks[:-1]).flatten(1).norm(dim=1).tolist()
-        usual = sum(gaps) / max(1, frames - 1)
-        wide = sorted(range(len(gaps)), key=lambda place: -gaps[place])[:refined]
-        wide = sorted(place for place in wide if gaps[place] > usual)
-        if not wide:
-            break
-        between = [(positions[place] + positions[place + 1]) / 2 for place in wide]
-        more = looks_at(between).float()
-        order = np.argsort([*positions, *between], kind="stable").tolist()
-        positions = [[*positions, *between][index] for index in order]
-        looks = torch.cat([looks, more])[order]
-    gaps = (looks[1:] - looks[:-1]).flatten(1).norm(dim=1).tolist()
-    return even_positions(positions, gaps, frames)
+        Args:
+            looks_at: positions -> vectors (N, ...), cheap estimates of how the pictures there look.
+        """
+        self._looks_at = looks_at
+        self._positions = np.linspace(0, 1, measured).tolist()
+        self._looks = looks_at(self._positions).float()
+
+    def _gaps(self) -> list[float]:
+        return (self._looks[1:] - self._looks[:-1]).flatten(1).norm(dim=1).tolist()
+
+    def refine(self, frames: int, refined: int = 8) -> None:
+        """Looks twice more where the way changes fastest, for so many frames.
+
+        Where the picture turns from one thing into another, the distance between two samples says nothing of where between them it
+        happened.
+        """
+        for _ in range(2):
+            gaps = self._gaps()
+            usual = sum(gaps) / max(1, frames - 1)
+            wide = sorted(range(len(gaps)), key=lambda place: -gaps[place])[:refined]
+            wide = sorted(place for place in wide if gaps[place] > usual)
+            if not wide:
+                break
+            between = [(self._positions[place] + self._positions[place + 1]) / 2 for place in wide]
+            more = self._looks_at(between).float()
+            order = np.argsort([*self._positions, *between], kind="stable").tolist()
+            self._positions = [[*self._positions, *between][index] for index in order]
+            self._looks = torch.cat([self._looks, more])[order]
+
+    def even(self, frames: int, fixed: Mapping[int, float] | None = None) -> list[float]:
+        """So many positions, the first 0 and the last 1; those of `fixed` frames stay, and the others are even between them."""
+        return even_positions(self._positions, self._gaps(), frames, fixed)
+
+
+def pace(looks_at: Callable[[list[float]], Tensor], frames: int) -> list[float]:
+    """The fine positions of so many frames, see `Pace`."""
+    found = Pace(looks_at)
+    found.refine(frames)
+    return found.even(frames)

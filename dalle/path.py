@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dalle.config import REDRAWN, REDRAWN_WITHOUT_TEXT
-from dalle.interpolation import Route, mix_noise, mix_text, pace
+from dalle.interpolation import Pace, Route, mix_noise, mix_text
 from dalle.text import TextFeatures
 
 LOOKS = 17
@@ -52,19 +52,31 @@ class Path:
         """`batch` rows are drawn at once."""
         self._ends, self._route, self._draw, self._steps = ends, route, draw, steps
         self._even, self._batch = even, batch
-        self._paced: dict[int, list[float]] = {}
+        self._paces: dict[int, Pace] = {}
+        self._rough: dict[int, dict[int, float]] = {}
+        self._fine: dict[int, list[float]] = {}
         self._known: dict[int, Tensor] = {}
 
-    def point(self, index: int) -> Point:
-        """Where a frame lies. A leg is paced when a frame inside it is wanted for the first time."""
+    def point(self, index: int, rough: bool = False) -> Point:
+        """Where a frame lies. A leg is paced when a frame inside it is wanted for the first time.
+
+        What is wanted first may be `rough`, after one look at the whole leg; it stays where it was then, and the frames that are
+        wanted later are spread evenly between.
+        """
         leg, step = self._route.place(index)
         gap = self._route.gaps[leg]
         if not self._even or step in (0, gap):
             return leg, step / gap
-        if leg not in self._paced:
+        if leg not in self._paces:
             # Distances of latents: the ranker's vectors were tried, and its pace looked less even to the evaluator (docs/LOG.md).
-            self._paced[leg] = pace(lambda shares: self._latents([(leg, share) for share in shares], 1), gap + 1)
-        return leg, self._paced[leg][step]
+            self._paces[leg] = Pace(lambda shares: self._latents([(leg, share) for share in shares], 1))
+        pace = self._paces[leg]
+        if rough and leg not in self._fine:
+            return leg, self._rough.setdefault(leg, {}).setdefault(step, pace.even(gap + 1)[step])
+        if leg not in self._fine:
+            pace.refine(gap + 1)
+            self._fine[leg] = pace.even(gap + 1, self._rough.get(leg))
+        return leg, self._fine[leg][step]
 
     def latents(self, points: Sequence[Point]) -> Tensor:
         """(N, C, S, S)"""

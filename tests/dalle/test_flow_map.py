@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dalle.config import PRESETS
-from dalle.interpolation import even_positions, mix_text, pace
+from dalle.interpolation import Pace, even_positions, mix_text, pace
 from dalle.prior import FlowMapPrior, FlowPrior, build_prior, with_refiner
 from dalle.sampling import euler_steps, truncate
 from dalle.text import TextFeatures
@@ -210,3 +210,21 @@ def test_a_path_that_does_not_move_is_paced_evenly():
 
 def test_positions_follow_the_measured_length():
     assert even_positions([0, 0.5, 1], [3, 1], 5) == pytest.approx([0, 1 / 6, 1 / 3, 0.5, 1], abs=2e-3)
+
+
+def test_frames_that_are_settled_stay_and_the_others_are_even_between():
+    found = even_positions([0, 0.5, 1], [3, 1], 9, {4: 0.5})
+    assert found == pytest.approx([0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1])
+    assert even_positions([0, 0.5, 1], [0, 0], 5, {1: 0.5}) == pytest.approx([0, 0.5, 2 / 3, 5 / 6, 1])
+
+
+def test_rough_places_of_the_first_frames_leave_the_others_even():
+    looked = Pace(turning)
+    first = {place: looked.even(33)[place] for place in (8, 16, 24)}
+    looked.refine(33)
+    even = looked.even(33, first)
+    assert even == sorted(even) and (even[0], even[-1], len(set(even))) == (0, 1, 33)
+    assert {place: even[place] for place in first} == first
+    gaps = (turning(even)[1:] - turning(even)[:-1]).flatten(1).norm(dim=1)
+    for section in gaps.split(8):
+        assert float(section.max() / section.median()) < 3

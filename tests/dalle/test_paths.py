@@ -96,8 +96,8 @@ def test_a_path_passes_through_the_pictures_of_its_stages(exact_engine, loop):  
 
 
 def test_a_leg_is_the_path_of_its_two_prompts(exact_engine):  # noqa: F811
-    path = frames_of(exact_engine, PathRequest(THREE, frames=9, num_inference_steps=1))
-    alone = frames_of(exact_engine, InterpolateRequest("a dog", "a red apple", 4, 5, frames=5, num_inference_steps=1))
+    path = frames_of(exact_engine, PathRequest(THREE, frames=9, num_inference_steps=1, pacing="raw"))
+    alone = frames_of(exact_engine, InterpolateRequest("a dog", "a red apple", 4, 5, 5, num_inference_steps=1, pacing="raw"))
     for one, other in zip(path[4:], alone, strict=True):
         assert apart(one.image, other.image) <= 3
         assert one.position == pytest.approx(other.position if one.index > 4 else 0, abs=1e-6)

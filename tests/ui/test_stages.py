@@ -373,6 +373,26 @@ def test_a_saved_picture_dropped_in_brings_its_recipe(site, visit, tmp_path):
     assert site.engine.paths[-1].stages[0].drawn.style == "3d"
 
 
+def test_the_path_that_is_shown_stays_until_the_next_has_frames(site, visit):
+    page = visit(site.url)
+    path = open_path(page)
+    expect(path).to_have_attribute("data-state", "done")
+    slider = page.get_by_role("slider", name="Place between the two prompts")
+    slider.press("End")
+    expect(path).to_have_attribute("data-frame", "32")
+    site.engine.pause_at = -1
+    page.get_by_label("To", exact=True).fill("a star")
+    expect(path).to_have_attribute("data-state", "busy")
+    expect(path).to_have_attribute("data-frames", "33")
+    slider.press("ArrowLeft")
+    expect(path).to_have_attribute("data-frame", "31")
+    expect(page.locator("#path canvas")).to_have_attribute("aria-label", "a cat turning into a dog, 97 percent of the way")
+    site.engine.pause_at = None
+    expect(page.locator(".morph-ends span").last).to_have_text("a star")
+    expect(page.locator("#path canvas")).to_have_attribute("aria-label", "a cat turning into a star, 0 percent of the way")
+    expect(path).to_have_attribute("data-state", "done")
+
+
 def test_three_ways_are_compared_at_the_same_place(site, visit):
     page = visit(site.url)
     path = open_stages(page, "a star")

@@ -9,8 +9,7 @@ const { make, address, after, box, groundSwitch, visitor, copy, linkTo, takeLink
 
 const SIDE = 256;
 const AGAIN = 800; // milliseconds before the server is asked again, when it said to wait
-const STILL = 600; // milliseconds without a key before another path takes the place of the one that is shown
-const FIRST = 350; // the same where there is none yet
+const STILL = 250; // milliseconds without a key before the path is prepared by itself; the one that is shown stays until there is more
 
 const canvas = make("canvas", { width: SIDE, height: SIDE, role: "img", "aria-hidden": "true" });
 const context = canvas.getContext("2d");
@@ -278,7 +277,7 @@ const complain = (message) => {
   alarm.textContent = message;
 };
 
-const restart = (value) => {
+const restart = (value, soon) => {
   stop();
   ticket = value.ticket;
   frames = [];
@@ -287,9 +286,11 @@ const restart = (value) => {
   shown = -1;
   delete root.dataset.frame;
   delete root.dataset.texts;
-  context.clearRect(0, 0, SIDE, SIDE);
-  canvas.removeAttribute("aria-label");
-  canvas.setAttribute("aria-hidden", "true");
+  if (!soon) {
+    context.clearRect(0, 0, SIDE, SIDE);
+    canvas.removeAttribute("aria-label");
+    canvas.setAttribute("aria-hidden", "true");
+  }
   slider.disabled = play.disabled = compare.disabled = true;
   root.dataset.frames = 0;
 };
@@ -359,12 +360,14 @@ const show = () => {
   const { state = "idle", message = "" } = value;
   if (value.number < number) return; // of a run that a later press has replaced
   number = value.number ?? 0;
-  if (value.ticket !== ticket) {
-    restart(value);
-    layOut(value);
-  } else if (value.total !== total || (value.gaps?.length && String(value.gaps) !== String(gaps))) layOut(value);
-  if (value.seeds?.length) window.playground.plan?.seeds(value.seeds);
   const given = Object.entries(value.frames ?? {});
+  // What is shown stays until a run has something to show in its place, or ends without.
+  const pending = value.ticket !== ticket && state === "busy" && !given.length && frames.length > 0;
+  if (value.ticket !== ticket && !pending) {
+    restart(value, given.length > 0);
+    layOut(value);
+  } else if (!pending && (value.total !== total || (value.gaps?.length && String(value.gaps) !== String(gaps)))) layOut(value);
+  if (value.seeds?.length) window.playground.plan?.seeds(value.seeds);
   for (const [index, source] of given) if (!sources[index]) receive(Number(index), source);
   const done = total ? given.length / total : 0;
   bar.style.setProperty("--done", done);
@@ -376,7 +379,7 @@ const show = () => {
   status.textContent = failed ? "" : message;
   if (!failed && state !== "busy") spoken.textContent = message;
   sayPlace(state === "busy" && value.waiting, message);
-  hint.hidden = given.length > 0;
+  hint.hidden = given.length > 0 || pending;
   share.disabled = !value.link;
   share.hidden = Boolean(value.why);
   why.hidden = !value.why;
@@ -397,23 +400,17 @@ const prepare = () => {
   const there = ["busy", "done"].includes(state) && texts.length === current.length && texts.every((text, side) => text === current[side]?.trim());
   if (texts.every(Boolean) && !there) trigger("submit");
 };
-const [stillThere, stillNone] = [after(STILL, prepare), after(FIRST, prepare)];
-const drop = () => [stillThere, stillNone].forEach((still) => still.drop());
-const still = () => {
-  drop();
-  (frames.length ? stillThere : stillNone)();
-};
-const waiting = () => stillThere.waiting() || stillNone.waiting();
+const still = after(STILL, prepare);
 const listen = (event) => {
   if (!element.isConnected) return document.removeEventListener(event.type, listen, true);
   // Whoever presses a button has said what is wanted.
-  if (event.type === "click") return event.target.closest("#prepare, #morph-stop, #roll") && drop();
+  if (event.type === "click") return event.target.closest("#prepare, #morph-stop, #roll") && still.drop();
   // A seed that is being typed is waited for as well.
-  if (event.type === "input" && event.target.closest("[id^=morph-seed]") && waiting()) still();
+  if (event.type === "input" && event.target.closest("[id^=morph-seed]") && still.waiting()) still();
   if (!props.fields.some((id) => event.target === box(id)) && !event.target.matches(".stage-prompt")) return;
   // Enter sends the boxes at once, by gradio's own submit event.
   if (event.type === "input") still();
-  else if (event.key === "Enter") drop();
+  else if (event.key === "Enter") still.drop();
 };
 for (const type of ["input", "keydown", "click"]) document.addEventListener(type, listen, true);
 
