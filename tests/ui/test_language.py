@@ -47,7 +47,7 @@ ROOT = Path(__file__).parents[2]
 CHINESE: dict[str, Any] = {"locale": "zh-CN", "reduced_motion": "reduce"}
 PLACE = re.compile(r"\{[#@]?\w+\}")
 APART = ("placeholder", "option", "part")
-NAMES = "Open DALL·E|tests/fake|PNG|SVG|PDF|JSON|MP4|WebP|zip|Python|MCP|API|cpu|cuda|dpi|CLS|SEP"
+NAMES = "Open DALL·E|tests/fake|PNG|JPEG|SVG|PDF|JSON|MP4|WebP|zip|Python|MCP|API|cpu|cuda|dpi|CLS|SEP"
 """What is called the same in both languages."""
 WRITTEN = (*KNOWN, "red", "apple", "a set", "a smiling face", "on a green meadow", "on the beach")
 """What visitors write here, and what the fake model was taught."""
@@ -226,6 +226,15 @@ def test_every_error_has_its_chinese(talk, visit):
     assert {message: place for message, place in found.items() if chinese[message] is None} == {}
 
 
+def test_which_prompt_an_error_is_about_has_its_chinese(talk, visit):
+    ordinals = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
+    counts = ("two", "three", "four", "five", "six", "seven", "eight")
+    said = [f"The {which} of the {count} prompts: The prompt must be text." for which in ordinals for count in counts]
+    chinese = translated(visit(talk.url), said)
+    assert chinese[said[0]] == "两个提示词中的第一个：提示词必须是文字。"
+    assert [sentence for sentence in said if re.search("[A-Za-z]", chinese[sentence])] == []
+
+
 def test_what_the_server_reports_has_its_chinese(talk, visit):
     step, candidates = StepProgress(1, 2, 3), StepProgress(8, 2, 3, 16, 8)
     said = [*HEADLINES.values(), TURNED_AWAY, UNEXPECTED, BUSY, "The model is loading.", "Waiting for a turn", "Starting"]
@@ -273,7 +282,7 @@ def test_what_the_scripts_say_has_its_chinese(talk, visit):
     said = {text.strip() for text in said}
     said -= {"Enter", "Escape"}  # keys
     said -= {"Checkerboard", "White", "Dark"}  # of "White background" and the like
-    made = {text for script in scripts for text in re.findall(r"`([^`\n]+)`", script)}
+    made = {text for script in scripts for text in re.findall(r"`([^`\n]+)`", script) if "visitor" not in text}
     made = {re.sub(r'\$\{[^{}]*\? "([^"]*)" : [^{}]*\}', r"\1", text) for text in made}  # one of two words
     made = {re.sub(r"\$\{[^{}]*\}", "7", text).strip() for text in made}
     made = {text for text in made if re.search("[a-z]{2} |, [a-z]|: 7", text) and not text.startswith("#")}
