@@ -123,8 +123,16 @@ def test_those_who_ask_for_much_keep_nobody_waiting():
     assert all(later - earlier <= OTHERS + 1 for earlier, later in pairwise(places))
 
 
+@pytest.fixture
+def interruptible():
+    """A shell's background job ignores Ctrl+C from the start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("come", [False, True])
-def test_who_gives_up_waiting_gives_the_turn_back(come):
+def test_who_gives_up_waiting_gives_the_turn_back(come, interruptible):
     """Ctrl+C while the main thread waits; or, worse, just after its turn has come."""
     turns, holding, leave = Turns(), threading.Event(), threading.Event()
 
