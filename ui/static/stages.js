@@ -123,7 +123,7 @@ const drop = (row) => {
 };
 const item = (row, place) => {
   const said = place < FIRST
-    ? make("span.stage-name", {}, make("b", {}, place ? "To" : "From"), " ", make("span", {}, textOf(place) || (given(row) ? YOURS : "…")))
+    ? make("span.stage-name", {}, make("b", {}, place ? "To" : "From"), " ", make("span", { translate: textOf(place) ? "no" : null }, textOf(place) || (given(row) ? YOURS : "…")))
     : field("prompt", `Prompt of ${nameOf(place)}`, { type: "text", value: row.prompt, placeholder: row.upload ? "what it shows, if you like" : "a bird" }, (text) => {
         row.prompt = text;
         drop(row);
@@ -193,7 +193,9 @@ const follow = (event) => {
     keep();
   }
   const name = list.children[place]?.querySelector(".stage-name span");
-  if (name) name.textContent = textOf(place) || (given(rows[place]) ? YOURS : "…");
+  if (!name) return;
+  name.translate = !textOf(place); // a prompt stays as it is written
+  name.textContent = textOf(place) || (given(rows[place]) ? YOURS : "…");
 };
 document.addEventListener("input", follow, true);
 const roll = (event) => {
@@ -276,7 +278,7 @@ const choosePicture = (place, opener) => {
     const page = entries.slice(shown, shown + PAGE);
     shown += page.length;
     more.hidden = shown >= entries.length;
-    const tiles = page.map(({ recipe }) => make("li", {}, make("button.picker-picture", { type: "button", disabled: true, "aria-label": recipe.prompt, title: recipe.prompt })));
+    const tiles = page.map(({ recipe }) => make("li", {}, make("button.picker-picture", { type: "button", disabled: true, translate: "no", "aria-label": recipe.prompt, title: recipe.prompt })));
     pictures.append(...tiles);
     for (let first = 0; first < page.length && open; ) {
       const some = page.slice(first, first + AT_ONCE).map(({ recipe }) => recipe);
