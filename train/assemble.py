@@ -107,8 +107,8 @@ trained from scratch, in the open, by the package `train` of this repository.
 - `prior/`: {PRIOR_TOLD[prior]}.
 - `ranker/`, where there is one: tells how well a picture fits a text, to put candidates in order.
 - `judge/`: the captions it knows, as quantised vectors, to tell before drawing how well a description can be drawn.
-- `reference/`, where there is one: a small copy of one training drawing for each thing that was taught, with the ranker's vectors, to
-  search in and to compare with; `drawings.json` names the set and licence of each. The sets are attributed below.
+- `reference/`, where there is one: a small copy of one training drawing for each thing that was taught, with the ranker's vectors,
+  to search in and to compare with; `drawings.json` names the set and licence of each. The sets are attributed below.
 - `history/`, where there is one: the same prompts with the same noise at moments of the training.
 - The text encoder, all-MiniLM-L6-v2 (Apache-2.0), is not copied here: it is loaded by name.
 
