@@ -12,7 +12,6 @@ import weakref
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
-from itertools import accumulate
 from xml.sax.saxutils import escape
 
 import numpy as np
@@ -132,10 +131,12 @@ def timeline(frames: int, eased: bool = False, pingpong: bool = False, gaps: Seq
     order = list(range(frames))
     if eased and frames > 1:
         order = []
-        for start, gap in zip(accumulate(gaps or [frames - 1], initial=0), gaps or [frames - 1], strict=False):
+        start = 0
+        for gap in gaps or [frames - 1]:
             shares = [step / gap for step in range(gap)]
             eases = [2 * share**2 if share < 0.5 else 1 - 2 * (1 - share) ** 2 for share in shares]
             order += [(start + int(share * gap + 0.5)) % frames for share in eases]  # as the page's script rounds
+            start += gap
         order += [frames - 1] * (frames - len(order))
     return order + order[-2:0:-1] if pingpong else order
 

@@ -252,7 +252,7 @@ def sent_stages(
     given = plan.get("stages") if isinstance(plan, dict) else None
     stages = list(given) if isinstance(given, list) else []
     boxes = ({"prompt": prompt_a, "seed": seed_a}, {"prompt": prompt_b, "seed": seed_b})
-    first = [(stage if isinstance(stage, dict) else {}) | box for stage, box in zip([*stages, {}, {}], boxes, strict=False)]
+    first = [(stage if isinstance(stage, dict) else {}) | box for stage, box in zip([*stages, {}, {}][:2], boxes, strict=True)]
     return [*first, *stages[2:]]
 
 

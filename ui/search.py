@@ -31,7 +31,7 @@ FOUND_OWN, FOUND_REFERENCE = 12, 24
 MAX_VECTOR = 4096
 """Numbers of a vector that a browser may send."""
 
-BLANK: dict[str, Any] = {"state": "error", "message": "", "own": [], "reference": [], "of": 0}
+BLANK: dict[str, Any] = {"state": "error", "message": "", "own": [], "reference": [], "of": 0, "space": ""}
 
 
 class Search:
@@ -44,10 +44,11 @@ class Search:
         self._direct = direct
 
     def find(self, question: object) -> dict[str, Any]:
-        """{state, message, own, reference, of} for {visitor, text, vectors, space}. Never raises.
+        """{state, message, own, reference, of, space} for {visitor, text, vectors, space}. Never raises.
 
         `own` lists {index, score} of the vectors that were sent, and none of them if they are of another `space` than this model's;
-        `reference` {image, label, style, set}; both the best first. `of` counts the reference set.
+        `reference` {image, label, style, set}; both the best first. `of` counts the reference set, and
+        `space` is this model's.
         """
         sent = question if isinstance(question, dict) else {}
 
@@ -62,6 +63,7 @@ class Search:
                 "own": [{"index": match.index, "score": match.score} for match in own],
                 "reference": [reference_tile(self._engine, match.index) for match in known],
                 "of": 0 if reference is None else len(reference),
+                "space": self._engine.revision,
             }
 
         return self._direct.answer(self.kind, visitor_name(sent, self.kind), BLANK, work)

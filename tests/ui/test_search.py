@@ -134,3 +134,21 @@ def cut_off(page: Page, where: str) -> list[str]:
           .map((each) => each.className || each.tagName)""",
         where,
     )
+
+
+def test_pictures_of_another_model_are_drawn_anew_for_the_next_search(site, visit):
+    page = visit(site.url, viewport={"width": 1100, "height": 900})
+    draw(page, "a cat", num_images=1)
+    expect(mat(page, "done")).to_be_visible()
+    page.evaluate(
+        """() => {
+          const kept = JSON.parse(localStorage.getItem("open-dalle-album-1"));
+          localStorage.setItem("open-dalle-album-1", JSON.stringify(kept.map((entry) => ({ ...entry, space: "another model's" }))));
+        }"""
+    )
+    page.reload()
+    find(page, "a cat")
+    expect(page.locator("#search")).to_contain_text("Best of 0 of yours")
+    page.wait_for_function("() => JSON.parse(localStorage.getItem('open-dalle-album-1')).every((entry) => entry.space === 'fa4e')")
+    page.get_by_label("What are you looking for?").press("Enter")
+    expect(page.locator("#search .found .tile.done img")).to_have_count(1)

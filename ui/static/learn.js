@@ -1,8 +1,7 @@
 // A look inside one picture. server.look_inside answers {visitor, recipe} or {visitor, prompt} with {state, message, insight};
 // server.look_back answers {visitor} with {state, message, prompts, moments: [{stage, steps, minutes, images}]}.
-const { make, album, visitor, toLook, mixture, starButton, menu, groundSwitch } = window.playground;
+const { make, asker, album, visitor, toLook, mixture, starButton, menu, groundSwitch } = window.playground;
 
-const AGAIN = 800;
 const HOT = [242, 71, 106];
 const COLD = [38, 120, 190];
 
@@ -20,18 +19,7 @@ const complain = (message) => {
   alarm.hidden = !message;
   alarm.textContent = message;
 };
-const ask = async (question) => {
-  for (;;) {
-    let answer;
-    try {
-      answer = await question();
-    } catch {
-      return { state: "error", message: "The server can't be reached: try again in a moment." };
-    }
-    if (answer.state !== "waiting" || !element.isConnected) return answer;
-    await new Promise((resolve) => setTimeout(resolve, AGAIN));
-  }
-};
+const ask = asker(element);
 const image = (source, alt, size = 256, translate = null) =>
   make("img", { src: source.startsWith("data:image/webp;base64,") ? source : "", alt, translate, width: size, height: size });
 // One whose alternative text is somebody's words.

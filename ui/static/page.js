@@ -139,9 +139,23 @@ window.playground = (() => {
     setTimeout(() => (button.textContent = label), 1600);
   };
 
+  // Asks a widget's server for as long as it says to wait and the widget is there. Never throws: that it can't be reached is an answer.
+  const BUSY = 800;
+  const asker = (element) => async (question) => {
+    for (;;) {
+      let answer;
+      try {
+        answer = await question();
+      } catch {
+        return { state: "error", message: "The server can't be reached: try again in a moment." };
+      }
+      if (answer.state !== "waiting" || !element.isConnected) return answer;
+      await new Promise((resolve) => setTimeout(resolve, BUSY));
+    }
+  };
+
   // Asks a widget's server for files of pictures and saves them. Resolves to a sentence where that fails or something is to be told,
   // else to "". A file of many pictures comes in slices: `news` gets each answer, and says whether to go on.
-  const BUSY = 800;
   const TRIES = 6;
   const saveFiles = async (server, question, news = () => true) => {
     let asked = question;
@@ -374,6 +388,6 @@ window.playground = (() => {
   return {
     box, fill, check, make, address, after, groundSwitch, chooseGround: choose, visitor, takeLink, onLink, openLink, linkTo, copy, saveFiles, bulkSaver,
     use, saver, dropdown, item, menu, album, starButton, lineVoice, openTab, look, toLook,
-    mixture,
+    mixture, asker,
   };
 })();

@@ -1,10 +1,9 @@
 // Pictures found by text. server.find_pictures answers {visitor, text, vectors, space} with {state, message, own: [{index, score}],
-// reference: [{image, label, style, set}], of}; server.redraw_pictures as for the album. Its "select" asks to open a picture
+// reference: [{image, label, style, set}], of, space}; server.redraw_pictures as for the album. Its "select" asks to open a picture
 // of this browser: {recipe}.
-const { make, groundSwitch, menu, album, starButton, visitor, fill, openTab, box } = window.playground;
+const { make, asker, groundSwitch, menu, album, starButton, visitor, fill, openTab, box } = window.playground;
 
 const AT_ONCE = 4;
-const AGAIN = 800; // milliseconds before the server is asked again, when it said to wait
 const WAIT = 350; // after the last key
 
 const field = make("input", { type: "search", id: "search-text", maxlength: 400, placeholder: "round and yellow", autocomplete: "off" });
@@ -26,18 +25,7 @@ const complain = (message) => {
 const fit = (score) => make("span.score", { title: "How well the picture fits the words, 0 to 1" }, `fit ${score.toFixed(2)}`);
 const picture = (image, alt, ...corner) =>
   make("div.picture", {}, make("img", { src: image.startsWith("data:image/webp;base64,") ? image : "", alt, translate: "no", width: 256, height: 256 }), ...corner);
-const ask = async (question) => {
-  for (;;) {
-    let answer;
-    try {
-      answer = await question();
-    } catch {
-      return { state: "error", message: "The server can't be reached: try again in a moment." };
-    }
-    if (answer.state !== "waiting" || !element.isConnected) return answer;
-    await new Promise((resolve) => setTimeout(resolve, AGAIN));
-  }
-};
+const ask = asker(element);
 
 // Pictures are drawn anew from their recipes: what the album knows of each by then is enough to find it later without.
 const redrawn = new Map();
@@ -100,7 +88,7 @@ const search = async () => {
   knownPart.hidden = !answer.reference.length;
   const found = answer.own.filter(({ index }) => searched[index]);
   ownPart.hidden = !found.length;
-  status.textContent = `Best of ${searched.length} of yours and ${answer.of} reference drawings`;
+  status.textContent = `Best of ${answer.space === space ? searched.length : 0} of yours and ${answer.of} reference drawings`;
   own.replaceChildren(...found.map(({ index }) => make("li.tile.pending", { "aria-label": `${searched[index].recipe.prompt}, not made yet` })));
   for (let first = 0; first < found.length && current(); first += AT_ONCE) {
     const some = found.slice(first, first + AT_ONCE);
@@ -109,7 +97,7 @@ const search = async () => {
     some.forEach(({ index, score }, place) => own.children[first + place]?.replaceWith(ownTile(searched[index], score)));
   }
   // What was made before vectors were kept, or by another model, is looked at now, for the next search.
-  const unseen = entries.filter((entry) => !searched.includes(entry));
+  const unseen = entries.filter((entry) => !entry.vector || entry.space !== answer.space);
   if (unseen.length && current()) await redraw(unseen.map(({ recipe }) => recipe), current);
 };
 
