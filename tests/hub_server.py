@@ -64,7 +64,7 @@ class Exchange:
 
 @dataclass
 class Fault:
-    """The next `times` requests that match fail: with a status, or, where it is 0, by a connection closed after `after` bytes."""
+    """The next `times` requests that match fail: with a status; by silence; or by a connection closed after `after` bytes."""
 
     method: str
     pattern: str
@@ -73,6 +73,7 @@ class Fault:
     after: int = 0
     headers: Mapping[str, str] = field(default_factory=dict)
     message: str = ""
+    silent: bool = False
 
 
 class Dropped(Exception):
@@ -200,6 +201,10 @@ class Hub:
         """Their connection is closed after so many bytes of a download or an upload; 0: before anything is answered."""
         self.faults.append(Fault(method, pattern, times, after=after))
 
+    def stall(self, method: str, pattern: str, times: int = 1) -> None:
+        """They are never answered; it is the client that gives up."""
+        self.faults.append(Fault(method, pattern, times, silent=True))
+
     def take_fault(self, method: str, path: str) -> Fault | None:
         with self.lock:
             for fault in self.faults:
@@ -269,6 +274,8 @@ class Handler(BaseHTTPRequestHandler):
         try:
             if fault and fault.status:
                 raise Refusal(fault.status, fault.message, headers=fault.headers)
+            if fault and fault.silent:
+                self.connection.recv(1)
             if fault and not fault.after:
                 raise Dropped
             self.account = self._account()
