@@ -1,7 +1,7 @@
-"""A repository on the Hub, pinned to a commit: its files come into the Hub's cache and are verified there, with patience and clear errors.
+"""A repository on the Hub, pinned to a commit: its files come into the Hub's cache and are verified there.
 
-Downloads, cache and its layout are huggingface_hub's, which resumes a transfer whose connection broke. Added here: patience with a Hub
-that is busy when it is asked for a listing or refuses a file, a check of every file against its hash, and words for what went wrong.
+Downloads and the cache are huggingface_hub's, which also resumes a transfer whose connection broke. Added here: patience with a
+Hub that is busy when it is asked for a revision or refuses a file, a check of each file against its hash, and clear errors.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ WAITS = (1.0, 2.0, 4.0, 8.0)
 """Seconds before a request is made again that the Hub was too busy for."""
 LONGEST_WAIT = 60.0
 """Seconds that the Hub may ask to wait for. Longer, and the user is told instead."""
-PATIENCE = 180.0
+PATIENCE = 60.0
 """Seconds after which nothing is tried again."""
 BUSY = (408, 429, 500, 502, 503, 504)
 ROOM_TO_SPARE = 100_000_000
@@ -89,6 +89,8 @@ class Repository:
         cache = {key: self.where[key] for key in ("cache_dir", "token", "local_files_only") if key in self.where}
         resolved = _patiently(partial(Api().resolve_revision, self.name, revision=revision, **cache))
         self.commit: str = resolved.resolved
+        if revision == self.commit:
+            self._check_reachable(partial(Api().repo_info, self.name, revision=revision, token=self.where.get("token")))
         self.folder = self._download(glances, quiet=True)
         try:
             tree = get_cached_repo_tree(self.name, revision=self.commit, cache_dir=self.where.get("cache_dir"))
@@ -99,6 +101,17 @@ class Repository:
             self.sizes = {path.relative_to(self.folder).as_posix(): path.stat().st_size for path in there}
             self._listed = {}
         self._verify([name for name in glances if (self.folder / name).exists()])
+
+    def _check_reachable(self, ask: Callable[[], object]) -> None:
+        """Asks for a commit that is not in the cache yet, since the library would be long in telling that there is no network."""
+        from huggingface_hub import get_cached_repo_tree
+        from huggingface_hub.errors import CachedRepoTreeNotFoundError
+
+        try:
+            get_cached_repo_tree(self.name, revision=self.commit, cache_dir=self.where.get("cache_dir"))
+        except CachedRepoTreeNotFoundError:
+            if not self.where.get("local_files_only"):
+                _patiently(ask)
 
     def _download(self, names: Collection[str], quiet: bool = False) -> Path:
         from huggingface_hub import snapshot_download
@@ -165,8 +178,8 @@ class Repository:
                 one.unlink(missing_ok=True)
         if wrong:
             raise CheckpointError(
-                f"{', '.join(wrong)} of {self.asked} came damaged: what was fetched is not what the Hub lists (its hash differs). It was "
-                "removed from the cache: try again. If that happens again, something between here and the Hub changes files."
+                f"{', '.join(wrong)} of {self.asked} came damaged: what was fetched is not what the Hub lists (its hash differs). "
+                "It was removed from the cache: try again. If that happens again, something between here and the Hub changes files."
             )
 
 
@@ -260,7 +273,9 @@ def _may_pass(error: BaseException) -> bool:
 
 def _is_wrong_token(error: BaseException) -> bool:
     response = _response(error)
-    return response is not None and response.status_code == 401 and "nvalid credentials" in response.headers.get("X-Error-Message", "")
+    return (
+        response is not None and response.status_code == 401 and "nvalid credentials" in response.headers.get("X-Error-Message", "")
+    )
 
 
 def _check_token(token: object) -> None:
@@ -276,16 +291,14 @@ def _check_token(token: object) -> None:
 
 
 WRONG_TOKEN = (
-    "The Hub does not accept the access token that is set, and without one {name} can't be read: it is private, or there is no such "
-    "repository. Make a new token at https://huggingface.co/settings/tokens and log in with `hf auth login`, or put it into HF_TOKEN; "
-    "`hf auth logout` (and no HF_TOKEN) forgets the old one."
+    "The Hub does not accept the access token that is set, and without one {name} can't be read: it is private or gated, or there "
+    "is no such repository. Make a new token at https://huggingface.co/settings/tokens and log in with `hf auth login`, or put it "
+    "into HF_TOKEN; `hf auth logout` (and no HF_TOKEN) forgets the old one."
 )
 
 
 def _no_room(repository: Repository, numbers: str) -> str:
-    return (
-        f"There is no room for {repository.asked} on the disk of the cache: {numbers}. Free some, or set HF_HOME to a folder on another disk."
-    )
+    return f"There is no room for {repository.asked} on the cache's disk: {numbers}. Free some, or set HF_HOME to a folder on another one."
 
 
 def _explained(error: BaseException, repository: Repository) -> CheckpointError:
@@ -317,30 +330,31 @@ def _explained(error: BaseException, repository: Repository) -> CheckpointError:
         )
     if _find(error, GatedRepoError):
         text = (
-            f"{name} is gated: open https://huggingface.co/{name}, accept its terms, then log in here with `hf auth login`, or set HF_TOKEN "
-            "to a token that may read it."
+            f"{name} is gated: open https://huggingface.co/{name}, accept its terms, then log in here with `hf auth login`, or set "
+            "HF_TOKEN to a token that may read it."
         )
     elif _find(error, DisabledRepoError):
         text = f"{name} was disabled by the Hub: choose another model."
     elif _find(error, RepositoryNotFoundError):
         text = (
-            f"There is no folder {name} here and no public repository {name} on the Hub. Check the spelling; if it is private, log in with "
-            "`hf auth login`, or set HF_TOKEN to a token that may read it."
+            f"There is no folder {name} here and no public repository {name} on the Hub. Check the spelling; if it is private, log "
+            "in with `hf auth login`, or set HF_TOKEN to a token that may read it."
         )
     elif _find(error, RevisionNotFoundError):
         text = (
-            f"{name} has no revision {asked.partition('@')[2] or 'main'}: give a branch, a tag, a commit of 40 digits or a pull request "
-            f"(refs/pr/1) that https://huggingface.co/{name}/commits lists, or none for the newest."
+            f"{name} has no revision {asked.partition('@')[2] or 'main'}: give a branch, a tag, a commit of 40 digits or a pull "
+            f"request (refs/pr/1) that https://huggingface.co/{name} lists, or none for the newest."
         )
     elif _find(error, RemoteEntryNotFoundError):
         text = f"{asked} lacks a file that the Hub lists: try again, or choose another revision."
     elif _find(error, HFValidationError):
         text = f"{name} is not a name that a repository on the Hub can have: it looks like user/repo."
     elif status == 429:
-        seconds = _asked_to_wait(error)
+        seconds = _asked_to_wait(error) or 0
+        when = f"{seconds / 60:.0f}" if seconds > 90 else "a few"
         text = (
-            f"The Hub gets too many requests from here, so {asked} could not be fetched: try again in "
-            f"{f'{seconds / 60:.0f} minutes' if seconds and seconds > 90 else 'a few minutes'}. It takes more from users who are logged in (`hf auth login`)."
+            f"The Hub gets too many requests from here, so {asked} could not be fetched: try again in {when} minutes. It takes "
+            "more from users who are logged in (`hf auth login`)."
         )
     elif status in (401, 403):
         text = f"The access token that is set may not read {name}: give one that may (https://huggingface.co/settings/tokens)."
@@ -353,7 +367,9 @@ def _explained(error: BaseException, repository: Repository) -> CheckpointError:
     elif isinstance(error, OSError) and "Consistency check failed" in str(error):
         text = f"{asked} came incomplete, again and again: check the network and try again."
     elif _find(error, HTTPError):
-        text = f"The connection to the Hub broke, again and again, and {asked} could not be fetched: check the network and try again."
+        text = (
+            f"The connection to the Hub broke, again and again, and {asked} could not be fetched: check the network and try again."
+        )
     elif isinstance(error, LocalEntryNotFoundError | EntryNotFoundError | RevisionResolutionError):
         text = f"{asked} is not in the cache and the Hub can't be reached: {_way_out(repository, error)}"
     else:
