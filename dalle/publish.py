@@ -343,7 +343,8 @@ def send(
         remote: what `look` found, where it was asked already.
 
     Raises:
-        PublishError: it could not be sent; the repository is as it was.
+        CheckpointError: the Hub does not take the card's metadata; nothing was made or changed.
+        PublishError: it could not be sent; the repository holds what it held, and nothing where it is new.
     """
     with told(f"Could not push to {repo}"):
         remote = look(api, repo, revision) if remote is None else remote
@@ -556,7 +557,7 @@ def push(
     Raises:
         SettingError: a name or a choice that can't be.
         CheckpointError: the folder does not load or draw, or its card is wrong: nothing was sent.
-        PublishError: no or a wrong token, no network, or the Hub refuses: the repository is as it was.
+        PublishError: no or a wrong token, no network, or the Hub refuses; the repository holds what it held.
     """
     checked_repo(repo)
     revision = checked_branch(revision)
