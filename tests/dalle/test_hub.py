@@ -20,10 +20,12 @@ import torch
 from huggingface_hub import _tree_cache, constants
 from safetensors import numpy as safetensors_numpy
 
-from dalle import DallePipeline, fetch, hub_errors, text
+from dalle import DallePipeline, Engine, fetch, hub_errors, text
 from dalle.config import CheckpointError
 from dalle.hub import commit_of, describe, fetch_encoder, pinned, resolve, sha256, variant_of
 from dalle.images import read_png_metadata
+from dalle.requests import GenerateRequest, Picture
+from tests import pipelines
 from tests.hub_server import Hub
 
 MODEL = "someone/tiny"
@@ -371,6 +373,34 @@ def test_shards_come_with_their_index(hub: Hub) -> None:
     lost = {"unet/diffusion_pytorch_model.safetensors": None, "unet/diffusion_pytorch_model-00002-of-00002.safetensors": None}
     hub.add_repo("a/torn", stable_diffusion(**SHARDS | lost))
     refused("a/torn", "one of 2 shards, and not all of them")
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
+@pytest.mark.parametrize(
+    ("family", "saved"),
+    [
+        ("stable-diffusion", {"variant": "fp16"}),
+        ("stable-diffusion-xl", {"max_shard_size": "100KB"}),
+        ("pixart", {"variant": "fp16", "max_shard_size": "50KB"}),
+        ("unclip", {}),
+    ],
+)
+def test_real_pipelines_come_whole(hub: Hub, tmp_path: Path, family: str, saved: Mapping[str, str]) -> None:
+    if saved:
+        pipelines.FAMILIES[family]().save_pretrained(tmp_path / "saved", **saved)
+    else:
+        pipelines.save(family, tmp_path / "saved")
+    hub.add_repo("a/real", {"unet/diffusion_pytorch_model.bin": b"pickle", "real.ckpt": b"pickle"}, folder=tmp_path / "saved")
+    request = GenerateRequest("a cat", num_images=1, seed=5, num_inference_steps=2)
+    drawn = []
+    for model in (str(tmp_path / "saved"), "a/real"):
+        engine = Engine(model, device="cpu")
+        engine.load()
+        (picture,) = (one for one in engine.generate(request) if isinstance(one, Picture))
+        drawn.append(picture.image.tobytes())
+    assert drawn[0] == drawn[1]
+    assert not {name for name in downloads(hub) if name.endswith((".bin", ".ckpt"))}
+    assert describe("a/real").size == describe(str(tmp_path / "saved")).size > 100_000
 
 
 def test_pickles_are_never_fetched(hub: Hub) -> None:
