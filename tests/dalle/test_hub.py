@@ -22,7 +22,7 @@ from safetensors import numpy as safetensors_numpy
 
 from dalle import DallePipeline, Engine, fetch, hub_errors, text
 from dalle.config import CheckpointError
-from dalle.hub import commit_of, describe, fetch_encoder, pinned, resolve, sha256, variant_of
+from dalle.hub import commit_of, describe, fetch_encoder, pinned, resolve, sha256, variant_of, weights_of
 from dalle.images import read_png_metadata
 from dalle.requests import GenerateRequest, Picture
 from tests import pipelines
@@ -351,6 +351,19 @@ def test_a_variant_where_there_is_nothing_else(hub: Hub) -> None:
     assert weights == {name.replace(".safetensors", ".fp16.safetensors") for name in full} | {WEIGHTS}
     assert variant_of(folder) == "fp16"
     assert describe(str(folder)).size == describe("a/half").size == sum((folder / name).stat().st_size for name in weights)
+
+
+def test_weights_of_a_folder_are_those_of_one_variant(tmp_path: Path) -> None:
+    for name, data in stable_diffusion(**{"unet/diffusion_pytorch_model.safetensors": None}).items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data if isinstance(data, bytes) else data.encode())
+    assert {path.relative_to(tmp_path).as_posix() for path in weights_of(tmp_path)} == {
+        "safety_checker/model.safetensors",
+        "text_encoder/model.safetensors",
+        "unet/diffusion_pytorch_model.fp16.safetensors",
+        "vae/diffusion_pytorch_model.safetensors",
+    }
 
 
 SHARDS = {
