@@ -621,6 +621,13 @@ def test_a_short_wait_is_kept(tiny: Hub, monkeypatch: pytest.MonkeyPatch) -> Non
     assert waited == [7.0]
 
 
+@pytest.mark.parametrize(("status", "says"), [(404, "answered 404"), (418, "answered 418"), (200, "does not look like it")])
+def test_something_else_answers(tiny: Hub, status: int, says: str) -> None:
+    tiny.fail("GET", "^/api/models/", status, times=99)
+    assert "HF_ENDPOINT" in refused(MODEL, says)
+    assert len(tiny.log) == 1
+
+
 def test_patience_ends(tiny: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter((0.0, hub_errors.PATIENCE + 1))
     monkeypatch.setattr(hub_errors, "time", SimpleNamespace(monotonic=lambda: next(times), sleep=lambda _: None))
@@ -717,7 +724,9 @@ def test_no_room_on_the_disk(tiny: Hub, monkeypatch: pytest.MonkeyPatch) -> None
     assert downloads(tiny) == {"model_index.json", "README.md"}
 
 
-@pytest.mark.parametrize(("number", "says"), [(errno.ENOSPC, "it is full"), (errno.EROFS, "can't be written")])
+@pytest.mark.parametrize(
+    ("number", "says"), [(errno.ENOSPC, "it is full"), (errno.EROFS, "can't be written"), (errno.EIO, "check the disk")]
+)
 def test_the_disk_fails_meanwhile(tiny: Hub, monkeypatch: pytest.MonkeyPatch, number: int, says: str) -> None:
     from huggingface_hub import file_download
 
