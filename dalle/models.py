@@ -132,6 +132,4 @@ def revision(folder: Path) -> str:
         return hub.revision(folder)
     if commit := hub.commit_of(folder):
         return commit[:12]
-    from dalle.foreign import weights_of
-
-    return hashlib.sha256("".join(map(hub.sha256, weights_of(folder))).encode()).hexdigest()[:12]
+    return hashlib.sha256("".join(map(hub.sha256, hub.weights_of(folder))).encode()).hexdigest()[:12]
