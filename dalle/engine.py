@@ -230,11 +230,8 @@ class Engine:
         dtype = torch.bfloat16 if supports_bf16(device) else torch.float32
         pipeline = DallePipeline.from_pretrained(model, dtype=dtype)
         pipeline.vae.to(memory_format=torch.channels_last)
-        pipeline.to(device)
         pipeline.set_progress_bar_config(disable=True)
-        # The first evaluation sets up the kernels: better here than under a user's first prompt.
-        with self._turn:
-            pipeline("a red apple", num_inference_steps=2, output_type="pt")
+        self._settle(pipeline, device)
         word_filter = None
         if self._wants_filter:
             from dalle.wordfilter import WordFilter
@@ -245,6 +242,13 @@ class Engine:
         if pipeline.judge is not None and pipeline.reference is not None:
             names = pipeline.judge.vectors_of([drawing.label for drawing in pipeline.reference.drawings])
         return Loaded(model, device, pipeline, revision(resolve(model)), word_filter, names)
+
+    def _settle(self, pipeline: DallePipeline, device: str) -> None:
+        """Moves what was read to where it draws."""
+        pipeline.to(device)
+        # The first evaluation sets up the kernels: better here than under a user's first prompt.
+        with self._turn:
+            pipeline("a red apple", num_inference_steps=2, output_type="pt")
 
     def load_in_background(self) -> threading.Thread:
         """Starts loading; `status` tells how it went."""

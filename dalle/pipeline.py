@@ -179,7 +179,7 @@ class DallePipeline(DiffusionPipeline):
         return TextEncoder(self.text_encoder, self.tokenizer, self.config.text_encoder_name)
 
     def encode_prompt(self, prompt: str | Sequence[str], style: str | None = None) -> TextFeatures:
-        """Prompts -> features on the pipeline's device.
+        """Prompts -> features on the text encoder's device.
 
         Raises:
             PromptError: nothing to draw in a prompt, or more of it than the model can read.
@@ -188,7 +188,7 @@ class DallePipeline(DiffusionPipeline):
         texts = [with_style(clean_prompt(p), style) for p in prompts]
         encoder = self.text
         encoder.check_length(texts)
-        return encoder.encode(texts).to(self.device)
+        return encoder.encode(texts)
 
     @torch.inference_mode()
     def trajectory(
