@@ -113,7 +113,7 @@ class ZeroEngine(Engine):
             rows = steps * (1 + MAX_WORDS) + SHOWN_STEPS
         else:
             rows = steps
-        each = EVALUATION_SECONDS + BILLION_SECONDS * weights_of(self.wait(0)) / 1e9
+        each = EVALUATION_SECONDS + BILLION_SECONDS * weights_of(self._loaded.pipeline) / 1e9
         return min(MOST_SECONDS, math.ceil(START_SECONDS + rows * each))
 
     def _settle(self, pipeline: DallePipeline, device: str) -> None:

@@ -6,6 +6,7 @@ by a thread of the process, and a generator that is closed stops the work at its
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import pickle
 import threading
@@ -62,9 +63,9 @@ class ForkingSpaces:
                 yield pickle.loads(value)
         finally:
             stop.set()
-            while out.poll(None):  # as there, whoever closes waits for the end
-                if out.recv()[0] != OK:
-                    break
+            with contextlib.suppress(EOFError):  # as there, whoever closes waits for the end
+                while True:
+                    out.recv()
             process.join()
 
 
