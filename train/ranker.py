@@ -172,7 +172,7 @@ class RankerTask:
         half = Ranker.from_config(ranker.config)
         half.load_state_dict(ranker.state_dict())
         half.half().save_pretrained(self.out)
-        told = json.dumps({"text_encoder": self.encoder.name}, indent=2) + "\n"
+        told = json.dumps(self.trained_with, indent=2) + "\n"
         (self.out / TRAINED_WITH).write_text(told, encoding="utf-8")
 
 
