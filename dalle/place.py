@@ -55,5 +55,5 @@ def models_of(folder: Path) -> tuple[str, ...] | None:
 
 
 def names_in(text: str) -> tuple[str, ...]:
-    """"a/b, c/d" -> ("a/b", "c/d")"""
+    """ "a/b, c/d" -> ("a/b", "c/d")"""
     return tuple(dict.fromkeys(name for part in text.split(",") if (name := part.strip())))

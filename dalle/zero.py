@@ -1,8 +1,8 @@
 """The engine on ZeroGPU: a Space whose GPU comes for the seconds of one request, in a process of its own.
 
-When a request is granted a GPU, the package `spaces` forks this process, moves the weights that were put on "cuda" to the real one,
-and sends the request in and the items out, pickled. So what travels is plain data, and errors travel as items. All that takes no
-evaluation of the drawing networks is done here, on the CPU: checks, judge, search. Elsewhere `spaces` is neither needed nor imported.
+When a request is granted a GPU, the package `spaces` forks this process, moves the weights that were put on "cuda" to the real
+one, and sends the request in and the items out, pickled. So what travels is plain data, and errors travel as items. All that takes
+no evaluation of the drawing networks is done here, on the CPU: checks, judge, search. Elsewhere `spaces` is not needed.
 """
 
 from __future__ import annotations
@@ -84,9 +84,7 @@ class ZeroEngine(Engine):
         self._check(super().generate, request)
         return self._ask("generate", request, cancel)
 
-    def interpolate(
-        self, request: InterpolateRequest | PathRequest, cancel: threading.Event | None = None
-    ) -> Iterator[Frame]:
+    def interpolate(self, request: InterpolateRequest | PathRequest, cancel: threading.Event | None = None) -> Iterator[Frame]:
         self._check(super().interpolate, request)
         return self._ask("interpolate", request, cancel)
 
@@ -125,7 +123,7 @@ class ZeroEngine(Engine):
         raise DrawnElsewhere
 
     def _check(self, work: Callable[[Any], Any], request: Request) -> None:
-        """Does all of `work` that comes before the first evaluation: what is wrong with a request is told before a GPU is asked for."""
+        """Does all of `work` that comes before the first evaluation: a request is refused before a GPU is asked for."""
         with contextlib.suppress(DrawnElsewhere):
             work(request)
 

@@ -1,7 +1,7 @@
 """A stand-in for the package `spaces` on ZeroGPU: work is done in a forked process, and what goes in and out is pickled.
 
-Like that package: of an exception no more than the name of its class comes out, locks stay as they were at the fork, the work is done
-by a thread of the process, and a generator that is closed stops the work at its next item.
+Like that package: of an exception no more than the name of its class comes out, locks stay as they were at the fork, the work is
+done by a thread of the process, and a generator that is closed stops the work at its next item.
 """
 
 from __future__ import annotations

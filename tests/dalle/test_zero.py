@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -197,8 +198,9 @@ def test_the_gpu_is_asked_for_as_long_as_the_request_may_take(engine):
     assert few < asked("generate", GenerateRequest("a cat", num_images=1, num_inference_steps=100))
     assert few < asked("generate", GenerateRequest("a cat", num_images=1, num_inference_steps=10, candidates=32))
     path = InterpolateRequest("a cat", "a dog", frames=9, num_inference_steps=10)
-    assert asked("interpolate", path) < asked("interpolate", InterpolateRequest("a cat", "a dog", frames=65, num_inference_steps=10))
-    assert asked("mix", MixRequest(["a cat"], num_inference_steps=1)) < asked("mix", MixRequest(["a cat"], num_inference_steps=100))
+    assert asked("interpolate", path) < asked("interpolate", replace(path, frames=65))
+    mixture = MixRequest(["a cat"], num_inference_steps=1)
+    assert asked("mix", mixture) < asked("mix", replace(mixture, num_inference_steps=100))
     assert few < asked("insight", GenerateRequest("a cat", num_inference_steps=10))
     assert asked("interpolate", PathRequest([Stage("a cat")] * 8, frames=129, num_inference_steps=100)) == 120
 
