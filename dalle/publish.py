@@ -16,7 +16,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -52,6 +52,8 @@ WAITS = (1.0, 2.0, 4.0)
 """Seconds between attempts at what the library itself asks for only once."""
 LONGEST_WAIT = 60.0
 """Seconds that the Hub may ask to wait before another attempt; beyond, the push is given up with a message."""
+SILENCE = 120.0
+"""Seconds without a byte after which a connection is given up; the library itself would wait for ever."""
 PASSING = (408, 429, 500, 502, 503, 504)
 REFUSED_UNSEEN = (429, 503)
 """Answers after which nothing can have been done."""
@@ -135,8 +137,10 @@ def told(what: str) -> Iterator[None]:
     Args:
         what: the beginning of the message: "Could not push to user/repo".
     """
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError, OfflineModeIsEnabled
+    from huggingface_hub import get_session
+    from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled
 
+    get_session().timeout = SILENCE
     try:
         yield
     except DalleError:
@@ -154,7 +158,7 @@ def told(what: str) -> Iterator[None]:
                 f"the Hub can't be reached at {constants.ENDPOINT} ({type(root).__name__}). Check the network, then run it again: "
                 "what was uploaded is not sent again."
             )
-        elif isinstance(root, HFValidationError | ValueError):
+        elif isinstance(root, ValueError):
             advice = scrubbed(" ".join(str(root).split()))
         elif isinstance(root, OSError):
             advice = scrubbed(f"{root.strerror or root}: {root.filename}." if root.filename else f"{root}.")
@@ -342,14 +346,12 @@ def send(
         PublishError: it could not be sent; the repository is as it was.
     """
     with told(f"Could not push to {repo}"):
-        from huggingface_hub import ModelCard
-
         remote = look(api, repo, revision) if remote is None else remote
         if pull_request and not remote.exists:
             raise PublishError(f"There is no repository {repo} to propose changes to: push without --pull-request first.")
         card = files.get(CARD)
         if isinstance(card, bytes) and not unchanged(card, remote.files.get(CARD)):
-            again(ModelCard(card.decode()).validate)
+            _ask_about(card)
         if not remote.exists:
             private = private is not False
             again(lambda: api.create_repo(repo, private=private, exist_ok=True))
@@ -362,7 +364,21 @@ def send(
         pushed = _commit(api, repo, files, message, revision, pull_request, ours, remote, tell)
         if private is False:
             _show(api, repo, remote, private, tell)
-        return pushed if private is None else Pushed(**{**vars(pushed), "private": private})
+        return pushed if private is None else replace(pushed, private=private)
+
+
+def _ask_about(card: bytes) -> None:
+    """Raises CheckpointError where the Hub would not take a card's metadata: before anything is made there."""
+    from huggingface_hub import ModelCard
+
+    try:
+        again(ModelCard(card.decode()).validate)
+    except ValueError as error:
+        try:
+            reasons = "; ".join(one["message"] for one in json.loads(str(error))["errors"])
+        except (ValueError, KeyError, TypeError):
+            reasons = str(error)
+        raise CheckpointError(f"The Hub refuses the metadata at the top of {CARD}: {' '.join(reasons.split())}") from error
 
 
 def _show(api: HfApi, repo: str, remote: Remote, private: bool, tell: Callable[[str], None]) -> None:

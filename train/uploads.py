@@ -1,13 +1,14 @@
 """A run's weights on the Hub while it goes on: averaged weights, config, log and samples, from a thread of its own.
 
-Nothing here stops a run: what fails is told once, and the next time it is tried again. What is uploaded is one part of a model, with a
-card that says so; `python -m train assemble` and `python -m dalle push` make and publish the whole.
+Nothing here stops a run: what fails is told once, and the next time it is tried again. What is uploaded is one part of a model,
+with a card that says so; `python -m train assemble` and `python -m dalle push` make and publish the whole.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+import sys
 import tempfile
 import threading
 import time
@@ -20,7 +21,7 @@ from tqdm import tqdm
 from dalle.card import CARD
 from dalle.config import DalleError
 from dalle.publish import LAYOUT, Files, PublishError, Remote, api_for, checked_repo, look, may_write, scrubbed, send, told
-from train.latents import TRAINED_WITH
+from train.checkpoint import TRAINED_WITH
 
 LAST_WAIT = 600.0
 """Seconds that a run that is over waits for its last upload, and for the one before it."""
@@ -30,13 +31,15 @@ SAMPLES = 50
 """The latest sample grids are uploaded, so many of them."""
 
 STAGES = {
-    "vae": ("autoencoder", "a variational autoencoder, 256x256 RGBA to 16x16x8 latents"),
-    "prior": ("prior", "a transformer that carries noise and text to a latent"),
-    "ranker": ("ranker", "two towers that tell how well a picture fits a text"),
-    "generator": ("classic", "the textbook's text-conditioned generator, a baseline"),
-    "evaluator": ("evaluator", "a small picture encoder that evaluations measure with"),
+    "vae": "a variational autoencoder, 256x256 RGBA to 16x16x8 latents",
+    "prior": "a transformer that carries noise and text to a latent",
+    "ranker": "two towers that tell how well a picture fits a text",
+    "generator": "the textbook's text-conditioned generator, the baseline of evaluations",
+    "evaluator": "a small picture encoder that evaluations measure with",
 }
-"""Name of the network -> the stage that trains it, and what it is."""
+"""Name of the network that a stage trains -> what it is."""
+OF_A_MODEL = ("vae", "prior", "ranker")
+"""Those that `python -m train assemble` takes, by options of these names."""
 
 TELLS = """\
 ---
@@ -47,16 +50,17 @@ tags:
 ---
 # {repo}: one part, `{name}`
 
-This is one part of a text-to-picture model, **not a whole one**: {about}. It draws nothing by itself.
+This is one part of what a text-to-picture model is made or measured with, **not a whole one**: {about}.
 
-- `{name}/`: the moving average of the weights, half precision{state}.
+- `{name}/`: the moving average of the weights in half precision, {state}.
 - `log.jsonl`: the run's losses and measurements{measured}.
-- `samples/`: what it made of the same inputs at moments of the training, where the stage draws.
-
+- `samples/`, where the stage draws: what it made of the same inputs at moments of the training.
+"""
+ASSEMBLY = """
 To make a model of it, put its folder together with those of the other stages, and publish that:
 
 ```sh
-python -m train assemble --{option} {name} --out checkpoints/mine
+python -m train assemble --{name} {name} --out checkpoints/mine
 python -m dalle push checkpoints/mine {repo}-model
 ```
 
@@ -110,7 +114,7 @@ class Uploads:
         """Takes a copy of the network's weights as they are, in half precision, and uploads it while the run goes on.
 
         Args:
-            trained_with: what the weights belong to, as the stage exports it (`train.latents.TRAINED_WITH`).
+            trained_with: what the weights belong to, as the stage exports it (`train.checkpoint.TRAINED_WITH`).
         """
 
         def write(folder: Path) -> None:
@@ -134,7 +138,7 @@ class Uploads:
         if self._busy():
             self._failure = f"It is not done after {LAST_WAIT / 60:.0f} minutes, and is given up."
         if self._failure:
-            _print(
+            tell(
                 f"The run is over, and its last upload to {self.repo} failed. {self._failure} The weights are in {out}; the same "
                 "command with --resume uploads them again."
             )
@@ -180,18 +184,16 @@ class Uploads:
         return files | {CARD: self._card(step, rows).encode()}
 
     def _card(self, step: int, rows: bytes) -> str:
-        option, about = STAGES[self.name]
         measured = [row for row in map(json.loads, rows.splitlines()) if any(key.startswith("val_") for key in row)]
         last = ", ".join(f"{key} {value:.4f}" for key, value in (measured or [{}])[-1].items() if key.startswith("val_"))
-        state = f", after all {step:,} steps" if self._over else f", after step {step:,} of a run that goes on"
-        return TELLS.format(
+        card = TELLS.format(
             repo=self.repo,
             name=self.name,
-            about=about,
-            state=state,
+            about=STAGES[self.name],
+            state=f"after all {step:,} steps" if self._over else f"after step {step:,} of a run that goes on",
             measured=f"; last {last} after step {measured[-1]['step']:,}" if last else "",
-            option=self.name if self.name in ("vae", "prior", "ranker") else option,
         )
+        return card + ASSEMBLY.format(repo=self.repo, name=self.name) if self.name in OF_A_MODEL else card
 
     def _upload(self, folder: Path, files: Files, step: int) -> None:
         try:
@@ -204,7 +206,7 @@ class Uploads:
             send(api, self.repo, files, message=f"Step {step}", private=visible, ours=ours, remote=remote, tell=lambda _: None)
             if self._failure:
                 self._failure = ""
-                _print(f"Uploaded to {self.repo} again.")
+                tell(f"Uploaded to {self.repo} again.")
         except Exception as error:
             self._fail(error)
         finally:
@@ -215,9 +217,9 @@ class Uploads:
         told_already = bool(self._failure) or self._over
         self._failure = str(error) if isinstance(error, DalleError) else f"{type(error).__name__}: {scrubbed(str(error))}"
         if not told_already:
-            _print(f"The run goes on without an upload; in {self._interval / 60:g} minutes it is tried again. {self._failure}")
+            tell(f"The run goes on without an upload; in {self._interval / 60:g} minutes it is tried again. {self._failure}")
 
 
-def _print(message: str) -> None:
-    with tqdm.external_write_mode():
-        tqdm.write(message)
+def tell(message: str) -> None:
+    """A line above the run's bar."""
+    tqdm.write(message, file=sys.stderr)
