@@ -287,20 +287,20 @@ def may_write(api: HfApi, repo: str, pull_request: bool = False) -> str:
     )
 
 
-def look(api: HfApi, repo: str, revision: str | None = None) -> Remote:
-    """A model's repository as it is now."""
+def look(api: HfApi, repo: str, revision: str | None = None, kind: str = "model") -> Remote:
+    """A repository as it is now; its `kind` is "model" or "space"."""
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
     from huggingface_hub.hf_api import RepoFile
 
     branch = True
     try:
         try:
-            info = again(lambda: api.repo_info(repo, revision=revision))
+            info = again(lambda: api.repo_info(repo, repo_type=kind, revision=revision))
         except RevisionNotFoundError:
             if revision is None:
                 raise
-            branch, info = False, again(lambda: api.repo_info(repo))
-        tree = again(lambda: list(api.list_repo_tree(repo, revision=info.sha, recursive=True)))
+            branch, info = False, again(lambda: api.repo_info(repo, repo_type=kind))
+        tree = again(lambda: list(api.list_repo_tree(repo, repo_type=kind, revision=info.sha, recursive=True)))
     except RepositoryNotFoundError as error:
         if _status(error) == 401:
             raise
@@ -331,9 +331,10 @@ def send(
     pull_request: bool = False,
     ours: Collection[str] = (),
     remote: Remote | None = None,
+    kind: str = "model",
     tell: Callable[[str], None] = say,
 ) -> Pushed:
-    """Makes a model's repository hold these files, in one commit of what differs; creates it where it is missing.
+    """Makes a repository hold these files, in one commit of what differs; creates it where it is missing.
 
     Args:
         private: True for a new repository where not given; None leaves an existing one as it is.
@@ -341,38 +342,41 @@ def send(
         pull_request: propose the commit instead.
         ours: paths that are deleted there where `files` lacks them.
         remote: what `look` found, where it was asked already.
+        kind: "model", or "space" for one of Gradio.
 
     Raises:
         PublishError: it could not be sent; the repository is as it was.
     """
     with told(f"Could not push to {repo}"):
-        remote = look(api, repo, revision) if remote is None else remote
+        remote = look(api, repo, revision, kind) if remote is None else remote
         if pull_request and not remote.exists:
             raise PublishError(f"There is no repository {repo} to propose changes to: push without --pull-request first.")
         card = files.get(CARD)
         if isinstance(card, bytes) and not unchanged(card, remote.files.get(CARD)):
-            _ask_about(card)
+            _ask_about(card, kind)
         if not remote.exists:
             private = private is not False
-            again(lambda: api.create_repo(repo, private=private, exist_ok=True))
+            sdk = "gradio" if kind == "space" else None
+            again(lambda: api.create_repo(repo, repo_type=kind, space_sdk=sdk, private=private, exist_ok=True))
             tell(f"Created {repo}, {'private' if private else 'public'}.")
-            remote = look(api, repo, revision)
+            remote = look(api, repo, revision, kind)
         elif private:  # before anything new is in it
-            _show(api, repo, remote, private, tell)
+            _show(api, repo, remote, private, kind, tell)
         if not remote.branch and not pull_request:
             again(lambda: api.create_branch(repo, branch=revision or "main", exist_ok=True))
-        pushed = _commit(api, repo, files, message, revision, pull_request, ours, remote, tell)
+        pushed = _commit(api, repo, files, message, revision, pull_request, ours, remote, kind, tell)
         if private is False:
-            _show(api, repo, remote, private, tell)
+            _show(api, repo, remote, private, kind, tell)
         return pushed if private is None else replace(pushed, private=private)
 
 
-def _ask_about(card: bytes) -> None:
+def _ask_about(card: bytes, kind: str) -> None:
     """Raises CheckpointError where the Hub would not take a card's metadata: before anything is made there."""
     from huggingface_hub import ModelCard
 
     try:
-        again(ModelCard(card.decode()).validate)
+        read = ModelCard(card.decode())
+        again(lambda: read.validate(kind))
     except ValueError as error:
         try:
             reasons = "; ".join(one["message"] for one in json.loads(str(error))["errors"])
@@ -381,10 +385,10 @@ def _ask_about(card: bytes) -> None:
         raise CheckpointError(f"The Hub refuses the metadata at the top of {CARD}: {' '.join(reasons.split())}") from error
 
 
-def _show(api: HfApi, repo: str, remote: Remote, private: bool, tell: Callable[[str], None]) -> None:
+def _show(api: HfApi, repo: str, remote: Remote, private: bool, kind: str, tell: Callable[[str], None]) -> None:
     """Makes an existing repository private or public."""
     if remote.private != private:
-        again(lambda: api.update_repo_settings(repo, private=private))
+        again(lambda: api.update_repo_settings(repo, repo_type=kind, private=private))
         tell(f"{repo} is {'private' if private else 'public'} now.")
 
 
@@ -397,6 +401,7 @@ def _commit(
     pull_request: bool,
     ours: Collection[str],
     remote: Remote,
+    kind: str,
     tell: Callable[[str], None],
 ) -> Pushed:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
@@ -406,7 +411,7 @@ def _commit(
         return sent, tuple(path for path in remote.files if path in ours and path not in files)
 
     def result(commit: str, url: str | None, proposed: str | None = None) -> Pushed:
-        url = url or f"{api.endpoint}/{repo}/commit/{commit}"
+        url = url or f"{api.endpoint}/{'' if kind == 'model' else 'spaces/'}{repo}/commit/{commit}"
         return Pushed(repo, commit, url, proposed, bool(remote.private), sent, deleted)
 
     sent, deleted = differences()
@@ -424,6 +429,7 @@ def _commit(
             made = api.create_commit(
                 repo,
                 [*operations, *(CommitOperationDelete(path) for path in deleted)],
+                repo_type=kind,
                 commit_message=message,
                 revision=revision,
                 create_pr=pull_request,
@@ -437,7 +443,7 @@ def _commit(
                 if pull_request:  # it may have been opened: a second one would be worse than a question
                     raise
                 # The answer was lost: what it was about may have been done.
-                now = look(api, repo, revision)
+                now = look(api, repo, revision, kind)
                 if now.commit != remote.commit:
                     before, remote = (sent, deleted), now
                     if differences() == ((), ()):
