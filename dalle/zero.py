@@ -19,15 +19,18 @@ from dalle.place import on_zero_gpu
 if on_zero_gpu():
     import spaces  # before torch, which it changes
 
+from dalle import models
 from dalle.config import DEFAULT_MODEL, Cancelled, DalleError, NotReadyError, SettingError
 from dalle.engine import Engine
 from dalle.requests import Frame, GenerateRequest, InterpolateRequest, MixRequest, PathRequest, Picture, StepProgress
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from pathlib import Path
+
+    import torch
 
     from dalle.insight import Insight
-    from dalle.pipeline import DallePipeline
+    from dalle.models import Model
 
 Request = GenerateRequest | InterpolateRequest | PathRequest | MixRequest
 Item = StepProgress | Picture | Frame | Any
@@ -54,10 +57,6 @@ class Failed:
     """An error on its way out of the GPU's process: raised there, it would lose its class and its sentence."""
 
     error: DalleError
-
-
-class DrawnElsewhere(Exception):
-    """Drawing was about to begin in the process that has no GPU."""
 
 
 class ZeroEngine(Engine):
@@ -114,17 +113,15 @@ class ZeroEngine(Engine):
         each = EVALUATION_SECONDS + BILLION_SECONDS * weights_of(self._loaded.pipeline) / 1e9
         return min(MOST_SECONDS, math.ceil(START_SECONDS + rows * each))
 
-    def _settle(self, pipeline: DallePipeline, device: str) -> None:
-        """Only what draws goes to the GPU; what reads prompts and looks at pictures is needed here. Nothing is drawn yet."""
-        pipeline.vae.to(device)
-        pipeline.prior.to(device)
+    def _open(self, folder: Path, device: str, dtype: torch.dtype) -> Model:
+        return models.load(folder, device, dtype, at_hand=False)
 
-    def _draw(self, *given: Any, **named: Any) -> Iterator[Tensor]:
-        raise DrawnElsewhere
+    def _draw(self, *given: Any, **named: Any) -> Iterator[Any]:
+        raise models.NotAtHandError
 
     def _check(self, work: Callable[[Any], Any], request: Request) -> None:
         """Does all of `work` that comes before the first evaluation: a request is refused before a GPU is asked for."""
-        with contextlib.suppress(DrawnElsewhere):
+        with contextlib.suppress(models.NotAtHandError):
             work(request)
 
     def _ask(self, task: str, request: Request, cancel: threading.Event | None) -> Iterator[Item]:
@@ -160,14 +157,15 @@ class ZeroEngine(Engine):
     def _unlocked(self) -> Engine:
         """A plain engine of the same model, all of it on the GPU: the locks of this one may have been held when it was copied."""
         loaded = self._loaded
-        loaded.pipeline.to(loaded.device)
+        loaded.pipeline.bring(loaded.device)
         engine = Engine(self.model, loaded.device)
         engine._loaded = loaded
         engine._finished.set()
         return engine
 
 
-def weights_of(pipeline: DallePipeline) -> int:
-    """Weights of the largest network, which is the one that is evaluated step by step."""
-    networks = [part for part in pipeline.components.values() if hasattr(part, "parameters")]
+def weights_of(model: Model) -> int:
+    """Weights of the largest network, of which more is evaluated in a step than of any other."""
+    parts = getattr(model, "pipeline", model).components.values()
+    networks = [part for part in parts if hasattr(part, "parameters")]
     return max(sum(weight.numel() for weight in network.parameters()) for network in networks)
