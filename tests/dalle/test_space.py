@@ -284,7 +284,8 @@ def test_the_folder_by_itself_draws_with_model_and_encoder_from_the_hub(hub, mod
         assert image.size == (256, 256) and len(image.getcolors(256 * 256)) > 10
     assert seeds == [7] and read_png_metadata(paths[0])["prompt"] == "a red apple"
     assert records[0]["settings"]["model"].partition("@")[0] == MODEL
-    fetched = [one.path for one in hub.log if one.method == "GET" and "/resolve/" in one.path]
-    assert any("all-MiniLM-L6-v2/resolve" in path and "model.safetensors" in path for path in fetched)
-    assert any(path.startswith(f"/{MODEL}/resolve") and "prior" in path for path in fetched)
+    asked = [path for path in hub.paths() if "/resolve/" in path]
+    assert any("all-MiniLM-L6-v2/resolve" in path and path.endswith("model.safetensors") for path in asked)
+    assert any(path.startswith(f"/{MODEL}/resolve") and "prior" in path for path in asked)
+    assert sum(one.sent for one in hub.log) > 90_000_000  # the encoder's weights came that way
     assert {one.user for one in hub.log} == {""}

@@ -21,6 +21,7 @@ from dalle.config import Cancelled, DalleError, NotReadyError, PromptError, Refu
 from dalle.engine import Engine
 from dalle.judge import Judgement
 from dalle.requests import Frame, GenerateRequest, InterpolateRequest, MixRequest, PathRequest, Picture, Stage, StepProgress
+from tests import pipelines
 from tests.dalle.forking_spaces import ForkingSpaces
 
 GIVEN = Image.linear_gradient("L").convert("RGB")
@@ -88,6 +89,27 @@ def test_the_best_of_candidates_paths_mixtures_and_looks_inside_travel_too(engin
     assert mine.pieces == other.pieces and len(mine.long) == len(other.long)
     assert np.array_equal(mine.channels, other.channels)
     assert np.array_equal(pixels(mine.picture), pixels(other.picture))
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
+def test_a_pipeline_of_another_family_is_drawn_there_and_checked_here(spaces, tmp_path):
+    folder = pipelines.save("pixart", tmp_path / "pixart")
+    plain, engine = Engine(str(folder), device="cpu"), dalle.zero.ZeroEngine(str(folder), device="cpu")
+    plain.load()
+    engine.load()
+    request = GenerateRequest("a cat", num_images=1, seed=3, num_inference_steps=2)
+    mine, other = list(engine.generate(request))[-1], list(plain.generate(request))[-1]
+    assert np.array_equal(pixels(mine), pixels(other)) and mine.settings == other.settings
+    path = InterpolateRequest("a cat", "a dog", 1, 2, frames=3, num_inference_steps=2)
+    for a, b in zip(engine.interpolate(path), plain.interpolate(path), strict=True):
+        assert np.array_equal(pixels(a), pixels(b))
+    asked = len(spaces.asked)
+    for request in (GenerateRequest("?"), GenerateRequest("a cat", style="flat"), GenerateRequest("a cat", truncation=0.5)):
+        with pytest.raises((PromptError, SettingError)):
+            list(engine.generate(request))
+    with pytest.raises(SettingError):
+        engine.insight(GenerateRequest("a cat"))
+    assert len(spaces.asked) == asked
 
 
 def test_what_needs_no_drawing_asks_for_no_gpu(engine, plain, spaces):
