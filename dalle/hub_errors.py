@@ -39,7 +39,7 @@ def patiently(work: Callable[[], T]) -> T:
             return work()
         except Exception as error:
             asked = _asked_to_wait(error)
-            if not _may_pass(error) or (asked or 0) > LONGEST_WAIT or time.monotonic() - began > PATIENCE:
+            if not may_pass(error) or (asked or 0) > LONGEST_WAIT or time.monotonic() - began > PATIENCE:
                 raise
             pause = wait if asked is None else asked
             logger.warning("The Hub is busy or the connection broke: trying again in %.0f s.", pause)
@@ -79,7 +79,7 @@ def _no_network(error: BaseException) -> bool:
     return any(isinstance(one, socket.gaierror) or getattr(one, "errno", None) in unreachable for one in _chain(error))
 
 
-def _may_pass(error: BaseException) -> bool:
+def may_pass(error: BaseException) -> bool:
     """Whether the same request may be answered a little later."""
     from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled
 

@@ -71,7 +71,7 @@ class Model(Protocol):
     def styles(self) -> tuple[str, ...]: ...
 
     def encode_prompt(self, prompt: str, style: str | None = None) -> Any:
-        """One prompt as text of one row. Raises PromptError, SettingError."""
+        """One prompt as text of one row. Raises PromptError, SettingError; NotAtHandError where that takes the device."""
 
     def noise(self, recipes: Sequence[Recipe], truncation: float = 1.0) -> Any:
         """Noise of so many rows."""
@@ -96,6 +96,9 @@ class Model(Protocol):
     ) -> Iterator[Tensor]:
         """Yields after each step, so that others can have a turn; what is yielded last is what `decode_latents` takes."""
 
+    def bring(self, device: str) -> None:
+        """Tells a model that was loaded for it that its device is at hand from now on."""
+
     def decode_latents(self, latents: Tensor) -> Tensor:
         """-> premultiplied RGBA (B, 4, H, W) in [-1, 1]."""
 
@@ -107,8 +110,15 @@ def is_ours(folder: Path) -> bool:
     return read_json(folder / "model_index.json").get("_class_name") == "DallePipeline"
 
 
-def load(folder: Path, device: str, dtype: torch.dtype) -> Model:
+class NotAtHandError(Exception):
+    """An evaluation was about to begin where the model's device is not at hand."""
+
+
+def load(folder: Path, device: str, dtype: torch.dtype, at_hand: bool = True) -> Model:
     """Opens the model that a folder holds, and readies it for its first drawing.
+
+    Args:
+        at_hand: whether the device is there already. Where not, the weights are only put there, and nothing is evaluated on it.
 
     Raises:
         CheckpointError: it can't be opened, or is none that draws pictures of a text.
@@ -116,10 +126,10 @@ def load(folder: Path, device: str, dtype: torch.dtype) -> Model:
     if is_ours(folder):
         from dalle.pipeline import DallePipeline
 
-        return DallePipeline.ready(folder, device, dtype)
+        return DallePipeline.ready(folder, device, dtype, at_hand)
     from dalle.foreign import DiffusersModel
 
-    return DiffusersModel.ready(folder, device, dtype)
+    return DiffusersModel.ready(folder, device, dtype, at_hand)
 
 
 def revision(folder: Path) -> str:
