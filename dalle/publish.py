@@ -345,7 +345,8 @@ def send(
         kind: "model", or "space" for one of Gradio.
 
     Raises:
-        PublishError: it could not be sent; the repository is as it was.
+        CheckpointError: the Hub does not take the card's metadata; nothing was made or changed.
+        PublishError: it could not be sent; the repository holds what it held, and nothing where it is new.
     """
     with told(f"Could not push to {repo}"):
         remote = look(api, repo, revision, kind) if remote is None else remote
@@ -419,7 +420,7 @@ def _commit(
         tell(f"Nothing to do: {repo} has all of it.")
         return result(remote.commit, None)
     size = sum(len(c) if isinstance(c, bytes) else c.stat().st_size for c in (files[path] for path in sent))
-    tell(f"Sending {len(sent)} of {len(files)} files to {repo} ({size / 2**20:.1f} MiB).")
+    tell(f"Sending {len(sent)} of {len(files)} files to {repo} ({max(1, size // 1024):,} KiB).")
     for path in deleted:
         tell(f"Deleting {path} there: this folder has none.")
     waits = iter(WAITS)
@@ -562,7 +563,7 @@ def push(
     Raises:
         SettingError: a name or a choice that can't be.
         CheckpointError: the folder does not load or draw, or its card is wrong: nothing was sent.
-        PublishError: no or a wrong token, no network, or the Hub refuses: the repository is as it was.
+        PublishError: no or a wrong token, no network, or the Hub refuses; the repository holds what it held.
     """
     checked_repo(repo)
     revision = checked_branch(revision)
@@ -599,7 +600,7 @@ def push(
         tell("The card names no licence, so nobody may use the model: give one with --licence.")
     if left:
         tell(f"Not sent, no part of a checkpoint: {', '.join(sorted(left))}")
-    _quiet()
+    _show_bars()
     return send(
         api,
         repo,
@@ -614,12 +615,13 @@ def push(
     )
 
 
-def _quiet() -> None:
-    """The library's bars are for a terminal."""
-    from huggingface_hub.utils import disable_progress_bars
+def _show_bars() -> None:
+    """The library's bars are for a terminal. Loading a model has turned them off."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
 
-    if not sys.stderr.isatty():
-        disable_progress_bars()
+    if constants.HF_HUB_DISABLE_PROGRESS_BARS is None:
+        (enable_progress_bars if sys.stderr.isatty() else disable_progress_bars)()
 
 
 def add_command(commands: Any, run: Callable[..., None]) -> None:

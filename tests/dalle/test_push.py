@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import socket
 import subprocess
 import sys
 from functools import partial
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from huggingface_hub import HfApi, lfs
+from huggingface_hub import HfApi, constants, lfs
 from huggingface_hub.errors import HTTPError
 from huggingface_hub.utils import http_backoff
 from PIL import Image
@@ -320,6 +321,14 @@ def test_no_hub_is_a_clear_message(hub, folder, monkeypatch, capsys):
     assert push(folder, REPO) == 1
     error = capsys.readouterr().err
     assert "can't be reached" in error and "Check the network" in error and "Traceback" not in error
+
+
+def test_a_hub_that_takes_the_call_and_says_nothing_is_given_up(hub, folder, monkeypatch, capsys):
+    monkeypatch.setattr(publish, "SILENCE", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        assert push(folder, REPO) == 1
+    assert "can't be reached" in capsys.readouterr().err
 
 
 def test_who_asked_for_no_network_is_told(folder, monkeypatch, capsys):
