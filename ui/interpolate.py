@@ -20,6 +20,7 @@ from dalle.engine import route_of
 from dalle.images import data_uri
 from dalle.requests import PathRequest, seed_or_random, with_seeds
 from ui import components, inputs, links, verdict
+from ui.abilities import settable
 from ui.album import Album
 from ui.code import path_code
 from ui.deliver import DeliverPath, linked_plan, path_name
@@ -130,9 +131,9 @@ class Interpolate(Handlers):
             gr.Tabs(selected="interpolate"),
             *(stage["prompt"] or "" for stage in stages[:2]),
             *("" if stage["seed"] is None else str(stage["seed"]) for stage in stages[:2]),
-            asked.style or inputs.ANY_STYLE,
-            asked.pacing != "raw",
-            within(asked.truncation, MIN_TRUNCATION, 1, 1.0),
+            settable("morph-style", asked.style or inputs.ANY_STYLE, self._engine),
+            settable("even", asked.pacing != "raw", self._engine),
+            settable("morph-truncation", within(asked.truncation, MIN_TRUNCATION, 1, 1.0), self._engine),
             {"stages": stages, "loop": said["loop"]},
         )
 
@@ -288,6 +289,7 @@ def is_level(count: int) -> bool:
 def interpolate_tab(engine: Engine, runs: Runs, direct: Direct, settings: PageSettings, tabs: gr.Tabs) -> Outbox:
     """Lays the tab out and wires it. Returns the outbox of its path, which the API shares."""
     fields = ["morph-a", "morph-b"]
+    components.why("why-interpolate")
     with gr.Row(elem_classes="bench"):
         with gr.Column(elem_classes="ask"):
             boxes, opinions, seeds = [], [], []

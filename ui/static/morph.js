@@ -5,7 +5,7 @@
 // "webp", "mp4" or "zip", link, speed, eased, pingpong} with {state, message, address, name}; server.compare_path answers {visitor, link}
 // with {state, message, frames} of the path on which only the text moves. All frames are kept here, decoded, so that a drag never asks the
 // server.
-const { make, address, after, box, groundSwitch, visitor, copy, linkTo, takeLink, dropdown, item, saver, lineVoice } = window.playground;
+const { make, address, after, box, groundSwitch, visitor, copy, linkTo, takeLink, dropdown, item, saver, lineVoice, abilities } = window.playground;
 
 const SIDE = 256;
 const AGAIN = 800; // milliseconds before the server is asked again, when it said to wait
@@ -398,7 +398,7 @@ const prepare = () => {
   const texts = window.playground.plan?.texts() ?? props.fields.map((id) => box(id)?.value.trim() ?? "");
   const { state, prompts: current = [] } = props.value ?? {};
   const there = ["busy", "done"].includes(state) && texts.length === current.length && texts.every((text, side) => text === current[side]?.trim());
-  if (texts.every(Boolean) && !there) trigger("submit");
+  if (texts.every(Boolean) && !there && !abilities.why("path")) trigger("submit");
 };
 const still = after(STILL, prepare);
 const listen = (event) => {
