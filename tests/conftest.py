@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.hub_server import Hub
 
 CAPTIONS = [
     "a red apple",
@@ -64,3 +69,12 @@ def tiny_checkpoint(tiny_pipeline, tmp_path_factory) -> Path:
     tiny_pipeline.save_pretrained(folder)
     (folder / "README.md").write_text("---\nlicense: cc-by-4.0\n---\n# Tiny\n\nRandom weights, for tests.\n")
     return folder
+
+
+@pytest.fixture
+def hub(tmp_path) -> Iterator[Hub]:
+    """An empty Hub on loopback that huggingface_hub uses, logged in as "user", with an empty cache (see tests/hub_server.py)."""
+    from tests.hub_server import hub_for_client
+
+    with hub_for_client(tmp_path / "huggingface") as hub:
+        yield hub
