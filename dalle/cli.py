@@ -214,13 +214,18 @@ def _add_drawing_options(parser: argparse.ArgumentParser) -> None:
         "--guidance",
         type=float,
         metavar="X",
-        help=f"weight of the text, 0 to {MAX_GUIDANCE:g} (default: {DEFAULT_GUIDANCE:g})",
+        help=f"weight of the text, 0 to {MAX_GUIDANCE:g} (default: the model's own, {DEFAULT_GUIDANCE:g} for one of this project)",
     )
     parser.add_argument("--style", choices=tuple(STYLES), metavar="STYLE", help=f"one of {', '.join(STYLES)}")
 
 
 def _add_common_options(parser: argparse.ArgumentParser, json_help: str) -> None:
-    parser.add_argument("--model", default=DEFAULT_MODEL, help="a checkpoint folder or a Hub id, user/repo (default: %(default)s)")
+    parser.add_argument(
+        "--model",
+        default=DEFAULT_MODEL,
+        help="a checkpoint folder or a Hub id, user/repo[@revision], of this project or of any text-to-image pipeline of diffusers "
+        "(default: %(default)s)",
+    )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto")
     parser.add_argument("--json", action="store_true", help=json_help)
 

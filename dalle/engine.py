@@ -8,7 +8,7 @@ import random
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -62,18 +62,19 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dalle.history import TrainingHistory
+    from dalle.hub import Description
     from dalle.insight import Insight
     from dalle.interpolation import Route
-    from dalle.judge import Judgement
+    from dalle.judge import Judge, Judgement
+    from dalle.models import Model, Recipe
     from dalle.path import End
     from dalle.pipeline import DallePipeline
     from dalle.ranking import Ranker
     from dalle.reference import ReferenceSet
-    from dalle.text import TextFeatures
     from dalle.wordfilter import WordFilter
 
 BATCH = 8
-"""Pictures that are drawn together where many are wanted: a step of so many takes the model for a few hundredths of a second."""
+"""Pictures that the ranker looks at together."""
 
 KEPT_TEXTS = 64
 
@@ -100,7 +101,7 @@ class Loaded:
 
     model: str
     device: str
-    pipeline: DallePipeline
+    pipeline: Model
     revision: str
     filter: WordFilter | None
     names: np.ndarray | None = None
@@ -110,6 +111,11 @@ class Loaded:
         if self.filter is not None and isinstance(prompt, str):
             self.filter.check(prompt)
         return prompt
+
+    def needs(self, feature: str) -> None:
+        """Raises SettingError, with the reason, where the model lacks something (`dalle.models.WITHOUT`)."""
+        if feature in self.pipeline.lacks:
+            raise SettingError(self.pipeline.lacks[feature])
 
 
 class Engine:
@@ -121,7 +127,7 @@ class Engine:
     def __init__(self, model: str = DEFAULT_MODEL, device: str = "auto", word_filter: bool = False) -> None:
         """
         Args:
-            model: a checkpoint folder or a Hub id.
+            model: a checkpoint folder or a Hub id, of this project or of any text-to-image pipeline of diffusers.
             device: "auto", "cpu" or "cuda".
             word_filter: refuse prompts with a word of a kept list (`dalle.wordfilter`), for pages that strangers use.
         """
@@ -133,7 +139,7 @@ class Engine:
         self._finished = threading.Event()
         self._loading = threading.Lock()
         self._turn = Turns()
-        self._texts: OrderedDict[tuple[str, str | None], TextFeatures] = OrderedDict()
+        self._texts: OrderedDict[tuple[str, str | None], Any] = OrderedDict()
 
     @property
     def status(self) -> EngineStatus:
@@ -149,8 +155,14 @@ class Engine:
         return "" if self._loaded is None else self._loaded.revision
 
     @property
+    def lacks(self) -> Mapping[str, str]:
+        """What the loaded model can't do (`dalle.models.WITHOUT`) -> why; nothing before it is loaded."""
+        return {} if (now := self._loaded) is None else now.pipeline.lacks
+
+    @property
     def styles(self) -> tuple[str, ...]:
-        return tuple(STYLES)
+        """Names of the styles that the model knows; of one that is still on its way, this project's."""
+        return tuple(STYLES) if (now := self._loaded) is None else now.pipeline.styles
 
     @property
     def default_steps(self) -> tuple[int, int]:
@@ -158,8 +170,13 @@ class Engine:
         from dalle.hub import prior_class
 
         if (now := self._loaded) is not None:
-            return now.pipeline.prior.default_steps, now.pipeline.prior.default_path_steps
+            return now.pipeline.default_steps, now.pipeline.default_path_steps
         return STEPS[prior_class(self.model)]
+
+    @property
+    def default_guidance(self) -> float:
+        """Of a model that is still on its way, that of this project's."""
+        return DEFAULT_GUIDANCE if (now := self._loaded) is None else now.pipeline.default_guidance
 
     @property
     def has_ranker(self) -> bool:
@@ -219,22 +236,20 @@ class Engine:
         from diffusers.utils import logging as diffusers_logging
         from transformers.utils import logging as transformers_logging
 
+        from dalle import models
         from dalle.hardware import resolve_device, supports_bf16
-        from dalle.hub import resolve, revision
-        from dalle.pipeline import DallePipeline
+        from dalle.hub import resolve
 
         # Loading takes a second or two: two progress bars on the console tell nobody anything.
         diffusers_logging.disable_progress_bar()
         transformers_logging.disable_progress_bar()
         device = resolve_device(self._wanted_device)
         dtype = torch.bfloat16 if supports_bf16(device) else torch.float32
-        pipeline = DallePipeline.from_pretrained(model, dtype=dtype)
-        pipeline.vae.to(memory_format=torch.channels_last)
-        pipeline.to(device)
-        pipeline.set_progress_bar_config(disable=True)
-        # The first evaluation sets up the kernels: better here than under a user's first prompt.
+        if not Path(model).expanduser().is_dir():
+            self.describe(model)  # before gigabytes are fetched for nothing
+        folder = resolve(model)
         with self._turn:
-            pipeline("a red apple", num_inference_steps=2, output_type="pt")
+            pipeline = models.load(folder, device, dtype)
         word_filter = None
         if self._wants_filter:
             from dalle.wordfilter import WordFilter
@@ -244,7 +259,20 @@ class Engine:
         names = None
         if pipeline.judge is not None and pipeline.reference is not None:
             names = pipeline.judge.vectors_of([drawing.label for drawing in pipeline.reference.drawings])
-        return Loaded(model, device, pipeline, revision(resolve(model)), word_filter, names)
+        return Loaded(model, device, pipeline, models.revision(folder), word_filter, names)
+
+    def describe(self, model: str) -> Description:
+        """What a model is, from its card and its configs; its weights are not fetched.
+
+        Raises:
+            CheckpointError: there is no such model, it is none that can be used, or has no room in memory.
+        """
+        from dalle.hardware import check_room, resolve_device
+        from dalle.hub import describe
+
+        found = describe(model)
+        check_room(found.size, resolve_device(self._wanted_device))
+        return found
 
     def load_in_background(self) -> threading.Thread:
         """Starts loading; `status` tells how it went."""
@@ -257,8 +285,8 @@ class Engine:
         thread.start()
         return thread
 
-    def wait(self, timeout: float | None = None) -> DallePipeline:
-        """The loaded pipeline.
+    def wait(self, timeout: float | None = None) -> Model:
+        """The loaded model.
 
         Raises:
             NotReadyError: still loading after `timeout` seconds, or loading failed.
@@ -274,7 +302,7 @@ class Engine:
         return now
 
     @contextlib.contextmanager
-    def _turn_of(self, loaded: Loaded) -> Iterator[DallePipeline]:
+    def _turn_of(self, loaded: Loaded) -> Iterator[Model]:
         """One turn at the model, of a request that was checked against `loaded`.
 
         Raises:
@@ -306,9 +334,7 @@ class Engine:
         from dalle.text import clean_prompt
 
         now = self._ready()
-        judge = now.pipeline.judge
-        if judge is None:
-            raise NotReadyError(f"{now.model} has no judge: add one with `python -m train assemble`.")
+        judge = self._judge(now)
         clean = now.allowed(clean_prompt(prompt))
         with self._turn_of(now) as pipeline:
             if style is not None:
@@ -322,10 +348,12 @@ class Engine:
         Raises:
             NotReadyError: no model yet, or it has no judge.
         """
-        pipeline = self.wait(0)
-        if pipeline.judge is None:
-            raise NotReadyError(f"{self.model} has no list of what it knows: write a prompt yourself.")
-        return random.Random(seed_or_random(seed)).choice(pipeline.judge.captions)
+        return random.Random(seed_or_random(seed)).choice(self._judge(self._ready()).captions)
+
+    def _judge(self, now: Loaded) -> Judge:
+        if now.pipeline.judge is None:
+            raise NotReadyError(now.pipeline.lacks["judge"])
+        return now.pipeline.judge
 
     def _settings(
         self, now: Loaded, steps: int | None, guidance: float | None, truncation: float = 1.0, path: bool = False
@@ -333,12 +361,14 @@ class Engine:
         from dalle.config import MAX_STEPS
         from dalle.pipeline import check_settings
 
-        prior = now.pipeline.prior
-        usual = prior.default_path_steps if path else prior.default_steps
+        model = now.pipeline
+        usual = model.default_path_steps if path else model.default_steps
         steps = usual if steps is None else whole_number(steps, "Steps", 1, MAX_STEPS)
-        guidance = DEFAULT_GUIDANCE if guidance is None else guidance
+        guidance = model.default_guidance if guidance is None else guidance
         check_settings(steps, guidance, truncation)
-        return (1 if prior.kind == "gaussian" else steps), float(guidance)
+        if truncation != 1:
+            now.needs("truncation")
+        return (1 if model.one_step else steps), float(guidance)
 
     def _record(self, now: Loaded, steps: int, guidance: float, style: str | None, truncation: float) -> dict[str, Any]:
         from dalle import __version__
@@ -358,29 +388,27 @@ class Engine:
     def _draw(
         self,
         now: Loaded,
-        noise: Tensor,
-        text: TextFeatures | None,
+        noise: Any,
+        text: Any,
         steps: int,
         guidance: float,
         cancel: threading.Event | None,
-        negative: TextFeatures | None = None,
+        negative: Any = None,
         attention: list[Tensor] | None = None,
         start: Tensor | None = None,
-    ) -> Iterator[Tensor]:
-        """Latent estimates step by step; each step takes the model for itself, so that nobody waits for more than one.
+    ) -> Iterator[Any]:
+        """What the model yields step by step; each step takes the model for itself, so that nobody waits for more than one.
 
         `attention` gets that of the first row to its text, (patches, tokens), of each block in each step.
         """
-        from dalle.insight import recorded_attention
-
         trajectory = now.pipeline.trajectory(noise, text, steps, guidance, negative, start)
         while True:
             if cancel is not None and cancel.is_set():
                 trajectory.close()
                 raise Cancelled("Stopped.")
-            with self._turn_of(now) as pipeline, recorded_attention(pipeline.prior.trunk.blocks, attention):
-                latents = next(trajectory, None)
-            if latents is None:
+            with self._turn_of(now) as model, recording(model, attention):
+                latents = next(trajectory, trajectory)
+            if latents is trajectory:
                 return
             yield latents
 
@@ -388,7 +416,7 @@ class Engine:
         with self._turn_of(now) as pipeline:
             return pipeline.decode_latents(latents).cpu()
 
-    def _seen(self, now: Loaded, pixels: Tensor, parts: Sequence[tuple[TextFeatures, float]]) -> tuple[float, np.ndarray]:
+    def _seen(self, now: Loaded, pixels: Tensor, parts: Sequence[tuple[Any, float]]) -> tuple[float, np.ndarray]:
         """How well the ranker finds a decoded picture (1, 4, H, W) to fit texts by their shares, and its vector (D,)."""
         import torch
 
@@ -401,7 +429,7 @@ class Engine:
     def _ranker(self, now: Loaded) -> Ranker:
         ranker = now.pipeline.ranker
         if ranker is None:
-            raise SettingError(f"{now.model} has no ranker to search with: choose another model.")
+            raise SettingError(now.pipeline.lacks["ranker"])
         return ranker
 
     def picture_vectors(self, images: Sequence[Image.Image], cancel: threading.Event | None = None) -> np.ndarray:
@@ -467,8 +495,8 @@ class Engine:
         candidates = 0
         if request.candidates is not None:
             candidates = whole_number(request.candidates, "The number of candidates", count, MAX_CANDIDATES)
-        if candidates and now.pipeline.ranker is None:
-            raise SettingError(f"{now.model} has no ranker to choose among candidates: draw without, or choose another model.")
+        if candidates:
+            now.needs("ranker")
         wish, seed = self._checked(now, request), seed_or_random(request.seed)
         if request.strict:
             judgement = self.judge(request.prompt, request.style)
@@ -485,12 +513,11 @@ class Engine:
             text = pipeline.encode_prompt(now.allowed(request.prompt), request.style)
         return self._wish_of(now, request, text)
 
-    def _negative(self, now: Loaded, prompt: str | None) -> TextFeatures | None:
+    def _negative(self, now: Loaded, prompt: str | None) -> Any:
         """Features of what shall not be drawn; an empty text is none."""
         if prompt is None or (isinstance(prompt, str) and not prompt.strip()):
             return None
-        if now.pipeline.prior.kind == "gaussian":
-            raise SettingError(f"{now.model} draws without guidance, so a negative prompt can't act: leave it empty.")
+        now.needs("negative")
         with self._turn_of(now) as pipeline:
             try:
                 return pipeline.encode_prompt(prompt)
@@ -505,9 +532,14 @@ class Engine:
             own_seed = (seed + index) % (MAX_SEED + 1)
             noise = self._noise_for(wish, [own_seed])
             clean = noise
+            steps = wish.by.pipeline.steps_of(wish.steps)
             drawing = self._draw(wish.by, noise, wish.text, wish.steps, wish.guidance, cancel, wish.negative)
             for step, clean in enumerate(drawing, 1):
-                yield StepProgress(index, step, wish.steps, preview=lambda latents=clean: to_pil(self._decode(wish.by, latents))[0])
+
+                def preview(latents: Tensor = clean) -> Image.Image:
+                    return to_pil(self._decode(wish.by, latents))[0]
+
+                yield StepProgress(index, min(step, steps), steps, preview=None if clean is None else preview)
             yield self._finished_picture(wish, clean, index, own_seed, began)
 
     def _best(
@@ -517,9 +549,10 @@ class Engine:
         from dalle.ranking import best_first
 
         found: list[Picture] = []
-        for first in range(0, candidates, BATCH):
+        batch = wish.by.pipeline.batch
+        for first in range(0, candidates, batch):
             began = time.perf_counter()
-            seeds = [(seed + index) % (MAX_SEED + 1) for index in range(first, min(first + BATCH, candidates))]
+            seeds = [(seed + index) % (MAX_SEED + 1) for index in range(first, min(first + batch, candidates))]
             noise = self._noise_for(wish, seeds)
             clean = noise
             negative = None if wish.negative is None else wish.negative.repeat(len(seeds))
@@ -536,29 +569,14 @@ class Engine:
         for place, chosen in enumerate(order[:count]):
             yield replace(found[chosen], index=place, settings=found[chosen].settings | {"candidates": candidates})
 
-    def _noise(self, seeds: Sequence[int], truncation: float) -> Tensor:
-        import torch
-
-        from dalle.sampling import draw_noise, truncate
-
-        return truncate(draw_noise([torch.Generator().manual_seed(seed) for seed in seeds]), truncation)
-
-    def _noise_for(self, wish: Drawing, seeds: Sequence[int]) -> Tensor:
-        """The noise of a request's pictures with these seeds, (N, C, S, S)."""
-        import torch
-
+    def _noise_for(self, wish: Drawing, seeds: Sequence[int]) -> Any:
+        """The noise of a request's pictures with these seeds."""
         from dalle.interpolation import varied
 
-        if wish.variation_of is None:
-            return self._noise(seeds, wish.truncation)
-        recipes = [varied(wish.variation_of, seed, wish.variation_strength) for seed in seeds]
-        return torch.cat([self._mixed(recipe, wish.truncation) for recipe in recipes])
-
-    def _mixed(self, recipe: Sequence[tuple[int, float]], truncation: float) -> Tensor:
-        """The noise of a recipe, (1, C, S, S)."""
-        from dalle.interpolation import mix_noise
-
-        return mix_noise([self._noise([seed], truncation) for seed, _ in recipe], [weight for _, weight in recipe])
+        recipes: list[Recipe] = [[(seed, 1.0)] for seed in seeds]
+        if wish.variation_of is not None:
+            recipes = [varied(wish.variation_of, seed, wish.variation_strength) for seed in seeds]
+        return wish.by.pipeline.noise(recipes, wish.truncation)
 
     def _finished_picture(
         self,
@@ -567,7 +585,7 @@ class Engine:
         index: int,
         seed: int,
         began: float,
-        parts: Sequence[tuple[TextFeatures, float]] | None = None,
+        parts: Sequence[tuple[Any, float]] | None = None,
     ) -> Picture:
         """`parts`: texts and their shares in a mixture, whose score is the mean of theirs; of no parts there is no score."""
         from dalle.images import to_pil
@@ -597,6 +615,10 @@ class Engine:
             raise SettingError(f"Unknown way to move {path.moving!r}: choose both or text.")
         if path.moving == "text" and any(stage.image is not None for stage in path.stages):
             raise SettingError("There is no path of the text alone to or from a picture that was given: no text leads to it.")
+        if any(stage.image is not None for stage in path.stages):
+            now.needs("given")
+        if len({stage.drawn.prompt if stage.drawn else stage.prompt for stage in path.stages}) > 1:
+            now.needs("mixing")
         given = path.num_inference_steps, path.guidance_scale, path.truncation
         steps, guidance = self._settings(now, *given, path=True)
         ends = [self._end(now, path, place, steps, guidance, cancel) for place in range(len(path.stages))]
@@ -617,16 +639,17 @@ class Engine:
             noise = self._noise_for(wish, [whole_number(stage.drawn.seed, "The seed", 0, MAX_SEED)])
             if (wish.steps, wish.guidance, wish.negative) == (steps, guidance, None):
                 return End(noise, text)
+            now.needs("given")
             # Drawn otherwise than the path is: its own way, and the frames beside it start from there.
             return End(noise, text, lambda: last(self._draw(now, noise, text, wish.steps, wish.guidance, cancel, wish.negative)))
-        noise = self._noise([whole_number(stage.seed, "The seed", 0, MAX_SEED)], path.truncation)
+        noise = now.pipeline.noise([[(whole_number(stage.seed, "The seed", 0, MAX_SEED), 1.0)]], path.truncation)
         if stage.image is None:
             return End(noise, self._encode_one(now, stage.prompt, path.style, place, count))
         silent = isinstance(stage.prompt, str) and not stage.prompt.strip()
         text = None if silent else self._encode_one(now, stage.prompt, path.style, place, count)
         return End(noise, text, lambda: self._encode_picture(now, stage.image))
 
-    def _wish_of(self, now: Loaded, request: GenerateRequest, text: TextFeatures) -> Drawing:
+    def _wish_of(self, now: Loaded, request: GenerateRequest, text: Any) -> Drawing:
         """A request for pictures of this text, checked but for its seed, its number of pictures and candidates."""
         steps, guidance = self._settings(now, request.num_inference_steps, request.guidance_scale, request.truncation)
         base = None if request.variation_of is None else noise_recipe(request.variation_of)
@@ -642,11 +665,11 @@ class Engine:
         with self._turn_of(now) as pipeline:
             return pipeline.encode_pictures([image])
 
-    def _encode_all(self, now: Loaded, prompts: Sequence[str], style: str | None) -> list[TextFeatures]:
+    def _encode_all(self, now: Loaded, prompts: Sequence[str], style: str | None) -> list[Any]:
         """Features of several prompts; an error says which of them it is about."""
         return [self._encode_one(now, prompt, style, place, len(prompts)) for place, prompt in enumerate(prompts)]
 
-    def _encode_one(self, now: Loaded, prompt: str, style: str | None, place: int, count: int) -> TextFeatures:
+    def _encode_one(self, now: Loaded, prompt: str, style: str | None, place: int, count: int) -> Any:
         try:
             return self._encode(now, prompt, style)
         except PromptError as error:
@@ -654,7 +677,7 @@ class Engine:
                 raise
             raise PromptError(f"The {ORDINALS[place]} of the {NUMERALS[count - 1]} prompts: {error}") from error
 
-    def _encode(self, now: Loaded, prompt: str, style: str | None) -> TextFeatures:
+    def _encode(self, now: Loaded, prompt: str, style: str | None) -> Any:
         """Features of a prompt; the last few are kept, since a point that is dragged between prompts asks for them anew."""
         with self._turn_of(now) as pipeline:
             if (found := self._texts.get((prompt, style))) is None:
@@ -673,7 +696,7 @@ class Engine:
         given = request.num_inference_steps, request.guidance_scale, request.truncation
         steps, guidance = self._settings(now, *given, path=True)
         settings = self._record(now, steps, guidance, request.style, request.truncation)
-        settings |= {"frames": request.frames, "pacing": request.pacing}
+        settings |= {"frames": request.frames, "pacing": pacing_of(now, request.pacing)}
         moving = as_path(request).moving
         return path_metadata(request, settings if moving == "both" else settings | {"moving": moving})
 
@@ -690,15 +713,16 @@ class Engine:
         from dalle.images import to_pil
         from dalle.path import Path
 
-        def draw(noise: Tensor, text: TextFeatures | None, steps: int, start: Tensor | None = None) -> Tensor:
+        def draw(noise: Any, text: Any, steps: int, start: Tensor | None = None) -> Tensor:
             return last(self._draw(now, noise, text, steps, guidance, cancel, start=start))
 
-        path = Path(ends, route, draw, steps, even=pacing == "even", batch=BATCH)
+        path = Path(ends, route, draw, steps, now.pipeline, even=pacing_of(now, pacing) == "even")
+        batch = now.pipeline.batch
         levels = list(route.levels())
         # The first batch is the first levels that have five frames or more: of two prompts, both ends and three between.
         first = next((place for place in range(1, len(levels)) if sum(map(len, levels[:place])) >= 5), len(levels))
-        order, start = list(chain.from_iterable(levels)), sum(map(len, levels[:first]))
-        groups = [order[:start], *(order[place : place + BATCH] for place in range(start, len(order), BATCH))]
+        order, start = list(chain.from_iterable(levels)), sum(map(len, levels[:first])) if batch > 1 else 1
+        groups = [order[:start], *(order[place : place + batch] for place in range(start, len(order), batch))]
         drawn = 0
         for group in groups:
             # Nobody waits for a closer look before there is something to see.
@@ -765,7 +789,8 @@ class Engine:
 
         began = time.perf_counter()
         now = self._ready()
-        pipeline = now.pipeline
+        now.needs("insight")
+        pipeline: DallePipeline = now.pipeline
         wish, seed = self._checked(now, request), seed_or_random(request.seed)
         text = with_style(clean_prompt(request.prompt), request.style)
         pieces, spans = pipeline.text.pieces(text), pipeline.text.spans(text)
@@ -785,8 +810,8 @@ class Engine:
         spared = {place: rest for place, (_, *ends, _) in enumerate(found[:MAX_WORDS]) if (rest := left_out(text, *ends))}
         without: dict[int, tuple[Image.Image, np.ndarray]] = {}
         whole = self._decode(now, own[-1])
-        for first in range(0, len(spared), BATCH):
-            places = list(spared)[first : first + BATCH]
+        for first in range(0, len(spared), pipeline.batch):
+            places = list(spared)[first : first + pipeline.batch]
             with self._turn_of(now):
                 rows = TextFeatures.stack([pipeline.encode_prompt(spared[place]) for place in places])
             negative = None if wish.negative is None else wish.negative.repeat(len(places))
@@ -821,8 +846,6 @@ class Engine:
 
     def mix(self, request: MixRequest, cancel: threading.Event | None = None) -> Picture:
         """One picture of several prompts. Weights count relative to each other; raises as `generate`."""
-        from dalle.interpolation import mix_noise, mix_text
-
         began = time.perf_counter()
         now = self._ready()
         if isinstance(request.prompts, str):
@@ -842,8 +865,8 @@ class Engine:
         texts = self._encode_all(now, prompts, request.style)
         # Shares that sum to 1 stay as they are, to the bit: a mixture that is made again is the same.
         shares = weights if math.isclose(total, 1, rel_tol=1e-12) else [value / total for value in weights]
-        text = mix_text(texts, shares)
-        noise = mix_noise([self._noise([seed], request.truncation) for seed in seeds], shares)
+        noises = [now.pipeline.noise([[(seed, 1.0)]], request.truncation) for seed in seeds]
+        noise, text = now.pipeline.mix(noises, texts, shares)
         *_, latents = self._draw(now, noise, text, steps, guidance, cancel)
         wish = Drawing(now, " | ".join(prompts), text, steps, guidance, request.truncation, request.style)
         scored = list(zip(texts, shares, strict=True)) if request.scored else []
@@ -870,6 +893,18 @@ def route_of(path: PathRequest) -> Route:
     return Route.shared_out(frames, lengths, path.loop)
 
 
+def pacing_of(now: Loaded, pacing: str) -> str:
+    """How a path is paced that should be paced so."""
+    return "raw" if "pacing" in now.pipeline.lacks else pacing
+
+
+def recording(model: Model, attention: list[Tensor] | None) -> contextlib.AbstractContextManager[None]:
+    """Keeps the attention to the text in `attention`, where somebody wants it."""
+    from dalle.insight import recorded_attention
+
+    return recorded_attention(() if attention is None else model.prior.trunk.blocks, attention)
+
+
 def last(drawing: Iterator[Tensor]) -> Tensor:
     """What a drawing ends with."""
     *_, latents = drawing
@@ -882,12 +917,12 @@ class Drawing:
 
     by: Loaded
     prompt: str
-    text: TextFeatures
+    text: Any
     steps: int
     guidance: float
     truncation: float
     style: str | None
-    negative: TextFeatures | None = None
+    negative: Any = None
     negative_prompt: str | None = None
     variation_of: list[tuple[int, float]] | None = None
     variation_strength: float = 0.0

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
 import time
+from pathlib import Path
 
-from dalle.config import SettingError
+from dalle.config import CheckpointError, SettingError
+
+ROOM = 1.15
+"""Memory that a model takes while it draws, beside that of its weights, as a factor."""
 
 
 def resolve_device(device: str = "auto") -> str:
@@ -43,3 +49,34 @@ def supports_bf16(device: str) -> bool:
         return best
 
     return seconds(torch.bfloat16) < seconds(torch.float32)
+
+
+def free_memory(device: str = "cpu") -> int | None:
+    """Bytes that may still be taken, of the GPU or of this machine or container; None where the system doesn't say."""
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.mem_get_info()[0]
+    free = []
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+        free.append(int(lines["MemAvailable"].split()[0]) * 1024)
+    if not free:
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            free.append(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    for limit, used in (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")):
+        with contextlib.suppress(OSError, ValueError):  # "max": no limit
+            folder = Path("/sys/fs/cgroup")
+            free.append(int((folder / limit).read_text()) - int((folder / used).read_text()))
+    return min(free, default=None)
+
+
+def check_room(size: int, device: str) -> None:
+    """Raises CheckpointError where weights of so many bytes would not fit beside what is there already."""
+    free = free_memory(device)
+    if free is not None and size * ROOM > free:
+        memory = "GPU memory" if device.startswith("cuda") else "memory"
+        raise CheckpointError(
+            f"This model needs about {size * ROOM / 2**30:.1f} GB of {memory}, and {max(0, free) / 2**30:.1f} GB are free: "
+            "give a smaller one, or a machine with more."
+        )

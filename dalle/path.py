@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -16,6 +16,9 @@ from torch import Tensor
 from dalle.config import REDRAWN, REDRAWN_WITHOUT_TEXT
 from dalle.interpolation import Pace, Route, mix_noise, mix_text
 from dalle.text import TextFeatures
+
+if TYPE_CHECKING:
+    from dalle.models import Model
 
 LOOKS = 17
 """Rows of one step that are drawn at once: those by which a leg is paced. More than of several steps, since it is over sooner."""
@@ -25,9 +28,9 @@ Point = tuple[int, float]
 
 
 class Draw(Protocol):
-    """Noise (B, C, S, S) and text -> latents, in so many steps; with `start` (B,), of latents that are so noisy."""
+    """Noise and text of B rows -> latents, in so many steps; with `start` (B,), of latents that are so noisy."""
 
-    def __call__(self, noise: Tensor, text: TextFeatures | None, steps: int, start: Tensor | None = None) -> Tensor: ...
+    def __call__(self, noise: Any, text: Any, steps: int, start: Tensor | None = None) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -35,23 +38,23 @@ class End:
     """A stage of a path.
 
     Attributes:
-        noise: (1, C, S, S).
-        text: features of one row; None where nobody said what the picture shows.
+        noise: one row, as the model has it: (1, C, S, S) of one of this project.
+        text: one row; None where nobody said what the picture shows.
         given: finds the latents (1, C, S, S) of a picture that does not follow from noise and text alone.
     """
 
-    noise: Tensor
-    text: TextFeatures | None
+    noise: Any
+    text: Any
     given: Callable[[], Tensor] | None = None
 
 
 class Path:
     """Where each frame of a path lies, and the latents there."""
 
-    def __init__(self, ends: Sequence[End], route: Route, draw: Draw, steps: int, *, even: bool = True, batch: int = 8) -> None:
-        """`batch` rows are drawn at once."""
+    def __init__(self, ends: Sequence[End], route: Route, draw: Draw, steps: int, model: Model, *, even: bool = True) -> None:
+        """`draw` draws with `model`."""
         self._ends, self._route, self._draw, self._steps = ends, route, draw, steps
-        self._even, self._batch = even, batch
+        self._even, self._batch, self._model = even, model.batch, model
         self._paces: dict[int, Pace] = {}
         self._rough: dict[int, dict[int, float]] = {}
         self._fine: dict[int, list[float]] = {}
@@ -109,12 +112,11 @@ class Path:
 
     def _mixed(self, points: Sequence[Point], steps: int) -> Tensor:
         """Between pictures that are made of noise and text: made of a mixture of both."""
-        noises, texts = [], []
+        rows = []
         for leg, share in points:
-            pair, weights = [self._ends[place] for place in self._places(leg)], (1 - share, share)
-            noises.append(mix_noise([end.noise for end in pair], weights))
-            texts.append(mix_text([end.text for end in pair], weights))
-        return self._draw(torch.cat(noises), TextFeatures.stack(texts), steps)
+            pair = [self._ends[place] for place in self._places(leg)]
+            rows.append(self._model.mix([end.noise for end in pair], [end.text for end in pair], (1 - share, share)))
+        return self._draw(*self._model.stack(rows), steps)
 
     def _whole(self, points: Sequence[Point], steps: int) -> Tensor:
         """The pictures of stages themselves."""

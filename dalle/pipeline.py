@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,9 @@ from dalle.config import (
     SettingError,
 )
 from dalle.history import TrainingHistory
+from dalle.interpolation import mix_noise, mix_text
 from dalle.judge import Judge
+from dalle.models import WITHOUT, Recipe
 from dalle.prior import Prior
 from dalle.ranking import Ranker
 from dalle.reference import ReferenceSet
@@ -171,6 +173,64 @@ class DallePipeline(DiffusionPipeline):
                 self.save_config(save_directory)
         finally:
             self.register_modules(**encoder)
+
+    @classmethod
+    def ready(cls, folder: Path, device: str, dtype: torch.dtype) -> DallePipeline:
+        """`from_pretrained` of a folder, moved to a device and drawn with once: the first evaluation sets up the kernels."""
+        pipeline = cls.from_pretrained(folder, dtype=dtype)
+        pipeline.vae.to(memory_format=torch.channels_last)
+        pipeline.to(device)
+        pipeline.set_progress_bar_config(disable=True)
+        pipeline("a red apple", num_inference_steps=2, output_type="pt")
+        return pipeline
+
+    # What `dalle.models.Model` asks for beside what follows.
+
+    batch = 8
+    """A step of so many pictures takes the model for a few hundredths of a second."""
+
+    @property
+    def lacks(self) -> Mapping[str, str]:
+        missing = [name for name in ("judge", "ranker", "reference", "history") if getattr(self, name) is None]
+        return {name: WITHOUT[name] for name in (*missing, *(("negative",) if self.one_step else ()))}
+
+    @property
+    def default_steps(self) -> int:
+        return self.prior.default_steps
+
+    @property
+    def default_path_steps(self) -> int:
+        return self.prior.default_path_steps
+
+    @property
+    def default_guidance(self) -> float:
+        return DEFAULT_GUIDANCE
+
+    @property
+    def one_step(self) -> bool:
+        return self.prior.kind == "gaussian"
+
+    @property
+    def styles(self) -> tuple[str, ...]:
+        return tuple(STYLES)
+
+    def steps_of(self, num_inference_steps: int) -> int:
+        return 1 if self.one_step else num_inference_steps
+
+    def noise(self, recipes: Sequence[Recipe], truncation: float = 1.0) -> Tensor:
+        """Recipes -> (N, C, S, S); of one seed it is the noise of `draw_noise`."""
+        rows = [self._noise_of(recipe, truncation) for recipe in recipes]
+        return torch.cat(rows)
+
+    def _noise_of(self, recipe: Recipe, truncation: float) -> Tensor:
+        noises = [truncate(draw_noise([torch.Generator().manual_seed(seed)]), truncation) for seed, _ in recipe]
+        return noises[0] if len(noises) == 1 else mix_noise(noises, [weight for _, weight in recipe])
+
+    def mix(self, noises: Sequence[Tensor], texts: Sequence[TextFeatures], weights: Sequence[float]) -> tuple[Tensor, TextFeatures]:
+        return mix_noise(noises, weights), mix_text(texts, weights)
+
+    def stack(self, rows: Sequence[tuple[Tensor, TextFeatures]]) -> tuple[Tensor, TextFeatures]:
+        return torch.cat([noise for noise, _ in rows]), TextFeatures.stack([text for _, text in rows])
 
     @property
     def text(self) -> TextEncoder:

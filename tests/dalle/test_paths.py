@@ -117,7 +117,7 @@ def test_a_loop_leads_back_without_drawing_its_start_twice(exact_engine):  # noq
 def test_a_batch_is_the_frames_one_by_one(exact_engine, monkeypatch):  # noqa: F811
     path = PathRequest(THREE, frames=7, num_inference_steps=1, pacing="raw")
     together = frames_of(exact_engine, path)
-    monkeypatch.setattr("dalle.engine.BATCH", 1)
+    monkeypatch.setattr("dalle.pipeline.DallePipeline.batch", 1)
     for one, other in zip(together, frames_of(exact_engine, path), strict=True):
         assert apart(one.image, other.image) <= 3
 
@@ -204,7 +204,7 @@ def test_a_given_picture_s_frames_in_a_batch_are_the_frames_one_by_one(exact_eng
     stages = (Stage("a cat", 3), Stage("", 5, image=drawing()), Stage("", 6, image=drawing(40, 90)), Stage("a dog", 9))
     path = PathRequest(stages, frames=13, pacing="raw")
     together = frames_of(exact_engine, path)
-    monkeypatch.setattr("dalle.engine.BATCH", 1)
+    monkeypatch.setattr("dalle.pipeline.DallePipeline.batch", 1)
     for one, other in zip(together, frames_of(exact_engine, path), strict=True):
         assert apart(one.image, other.image) <= 3
 
