@@ -289,15 +289,3 @@ def check(folder: Path) -> dict[str, Any]:
                 "differs): the download is corrupt, or weights were exchanged. Fetch the checkpoint again."
             )
     return index
-
-
-def variant_of(folder: Path) -> str | None:
-    return None
-
-
-def commit_of(folder: Path) -> str:
-    return ""
-
-
-def describe(model: str):
-    raise NotImplementedError

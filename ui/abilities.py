@@ -1,8 +1,8 @@
 """What the loaded model can't do, and the controls that are greyed out for it, with the reason.
 
-The one table that says what needs what: `Engine.lacks` names features, `CONTROLS` the parts of the page that need them. Gradio's own
-components are changed by `greyed`; the scripts of the widgets ask `window.playground.abilities` (static/page.js), which gets the same
-table.
+The one table that says what needs what: `Engine.lacks` names features, `CONTROLS` the parts of the page that need them. Gradio's
+components are changed by `greyed`; the scripts of the widgets ask `window.playground.abilities` (static/page.js), which gets the
+same table.
 """
 
 from __future__ import annotations
@@ -90,11 +90,13 @@ def needs_table() -> dict[str, tuple[str, ...]]:
 
 def boxes(demo: gr.Blocks) -> list[Any]:
     """The page's own components that the table names; its widgets look after themselves."""
-    return [block for block in demo.blocks.values() if getattr(block, "elem_id", None) in CONTROLS and not isinstance(block, gr.HTML)]
+    return [
+        block for block in demo.blocks.values() if getattr(block, "elem_id", None) in CONTROLS and not isinstance(block, gr.HTML)
+    ]
 
 
 def greyed(box: Any, lacks: Mapping[str, str], before: Mapping[str, str]) -> dict[str, Any]:
-    """What is to be changed of a component where the model lacked `before` what it could not do and now `lacks` this; {} for nothing.
+    """What is to be changed of a component where a model that `lacks` this comes after one that lacked `before`; {} for nothing.
 
     The reason takes the place of its hint. What was switched off comes back as the page begins with it.
     """

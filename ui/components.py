@@ -43,8 +43,8 @@ def model(
 ) -> gr.HTML:
     """Which model draws, and the box that changes it to one of `models` (None: any).
 
-    Its script asks `look` how things stand, `describe` for a model's card, and `switch` for the change; its "submit" asks for the page
-    to be set up for another model. `needs` says which part of the page needs which features.
+    Its script asks `look` how things stand, `describe` for a model's card, and `switch` for the change; its "submit" asks for the
+    page to be set up for another model. `needs` says which part of the page needs which features.
     """
 
     def look_at_model(question: dict[str, Any]) -> dict[str, Any]:
@@ -180,9 +180,7 @@ def stages(
     return _widget("stages.js", value, elem_id, fields=fields, seeds=seeds, most=most, server_functions=functions)
 
 
-def pad(
-    value: dict[str, Any], elem_id: str, *, fields: list[str], style: str, follow: Answerer
-) -> gr.HTML:
+def pad(value: dict[str, Any], elem_id: str, *, fields: list[str], style: str, follow: Answerer) -> gr.HTML:
     """The pad between the prompts in the boxes `fields`, in the style of the box `style`.
 
     Its script asks `follow` for points, in the words of its value; its "submit" asks for one to keep.
@@ -213,9 +211,7 @@ def seed_box(label: str, elem_id: str) -> gr.Textbox:
 
 def variety(elem_id: str) -> gr.Slider:
     """How widely noise is drawn: the truncation."""
-    return gr.Slider(
-        MIN_TRUNCATION, 1, value=1, step=0.05, label="Variety", info="Less: more typical pictures", elem_id=elem_id
-    )
+    return gr.Slider(MIN_TRUNCATION, 1, value=1, step=0.05, label="Variety", info="Less: more typical pictures", elem_id=elem_id)
 
 
 def _widget(script: str, value: Any, elem_id: str, **props: Any) -> gr.HTML:

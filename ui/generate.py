@@ -453,9 +453,7 @@ def generate_tab(engine: Engine, runs: Runs, direct: Direct, settings: PageSetti
 
     open_on(canvas.input)
     # Preprocessed, unlike all others: gradio then makes sure that the path is an upload's.
-    dropped = reopen.upload(
-        handlers.open_file, inputs=reopen, outputs=opening, queue=False, **(QUIET | {"preprocess": True})
-    )
+    dropped = reopen.upload(handlers.open_file, inputs=reopen, outputs=opening, queue=False, **(QUIET | {"preprocess": True}))
     dropped.then(lambda: None, outputs=reopen, queue=False, **QUIET)
     wire(dropped, handlers, handlers.draw, ticket, values, [canvas, opinion, seed])
     stop.click(handlers.stop, outputs=canvas, queue=False, trigger_mode="multiple", **QUIET)

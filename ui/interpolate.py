@@ -17,7 +17,7 @@ from PIL import Image
 
 from dalle.config import MAX_STAGES, MIN_TRUNCATION
 from dalle.engine import route_of
-from dalle.images import data_uri
+from dalle.images import bounded, data_uri
 from dalle.requests import PathRequest, seed_or_random, with_seeds
 from ui import components, inputs, links, verdict
 from ui.abilities import settable
@@ -191,7 +191,7 @@ class Interpolate(Handlers):
             with closing(self._engine.interpolate(wish, cancel=run.cancel)) as items:
                 metadata = self._engine.path_metadata(wish)
                 for frame in items:
-                    frames[frame.index] = frame.image
+                    frames[frame.index] = bounded(frame.image)
                     sent[str(frame.index)] = data_uri(frame.image)
                     now = time.monotonic()
                     if is_level(len(frames)) or now - reported >= BATCH_SECONDS:
@@ -246,9 +246,7 @@ class Compare:
             return {"frames": {str(frame.index): data_uri(frame.image) for frame in items}}
 
 
-def sent_stages(
-    prompt_a: object, prompt_b: object, plan: object, seed_a: object = None, seed_b: object = None
-) -> list[Any]:
+def sent_stages(prompt_a: object, prompt_b: object, plan: object, seed_a: object = None, seed_b: object = None) -> list[Any]:
     """The stages that a page sends: its plan's, the first two of which have prompt and seed in boxes of their own."""
     given = plan.get("stages") if isinstance(plan, dict) else None
     stages = list(given) if isinstance(given, list) else []
@@ -341,9 +339,7 @@ def interpolate_tab(engine: Engine, runs: Runs, direct: Direct, settings: PageSe
         "trigger_mode": "multiple",
         **QUIET,
     }
-    rolled = roll.click(
-        lambda: (str(seed_or_random(None)), str(seed_or_random(None))), outputs=seeds, queue=False, **QUIET
-    )
+    rolled = roll.click(lambda: (str(seed_or_random(None)), str(seed_or_random(None))), outputs=seeds, queue=False, **QUIET)
     values = {"prompt_a": boxes[0], "prompt_b": boxes[1], "seed_a": seeds[0], "seed_b": seeds[1], "style": style}
     values |= {"even": even, "truncation": truncation, "plan": stages}
     for begun in (

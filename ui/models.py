@@ -1,7 +1,7 @@
 """The model box: which model draws, what another one is, and the change to it, for everybody on the page.
 
-A change may take minutes, so it runs in a thread of its own, and pages ask how it stands (static/model.js). A page learns in the same
-way that somebody else has changed the model.
+A change may take minutes, so it runs in a thread of its own, and pages ask how it stands (static/model.js). In the same way a page
+learns that somebody else has changed the model.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ MAX_CARD = 20_000
 
 _PART = r"[A-Za-z0-9][\w.-]{0,95}"
 _HUB_ID = re.compile(rf"{_PART}/{_PART}(@[\w-][\w.-]*(/[\w-][\w.-]*)*)?", re.ASCII)
-_HUB_PAGE = re.compile(rf"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/({_PART}/{_PART})(?:/tree/([^?#]+?))?/?(?:[?#].*)?", re.ASCII)
+_HUB_PAGE = re.compile(
+    rf"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/({_PART}/{_PART})(?:/tree/([^?#]+?))?/?(?:[?#].*)?", re.ASCII
+)
 
 PAGE_KEEPS = "This page keeps the model that it has."
 NOT_LISTED = "This page offers the models of its list only: choose one of these."
@@ -59,8 +61,8 @@ class Change:
 def asked_model(value: object, models: tuple[str, ...] | None, folders: bool) -> str:
     """The model that a page asks for, as the engine takes it.
 
-    Where `folders` are not to be had, nothing can be found out about those of this machine: a name that is one here too is looked for
-    on the Hub, with the revision that it has there by itself.
+    Where `folders` are not to be had, nothing can be found out about those of this machine: a name that is one here too is looked
+    for on the Hub, with the revision that it has there by itself.
 
     Raises:
         SettingError: none that this page offers.

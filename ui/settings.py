@@ -15,8 +15,8 @@ class PageSettings:
     may draw at the same time and `max_queue` may wait before the next one is turned away; one session may have `max_per_session`
     of them, one network address `max_per_address` (a school's or a proxy's may be many people's).
 
-    `models` are those that visitors may change to, for everybody on the page, as `Engine.switch` takes them: None is any, of the Hub
-    or, for who sits at the machine itself, a folder; () is no model box at all.
+    `models` are those that visitors may change to, for everybody on the page, as `Engine.switch` takes them: None is any, of the
+    Hub or, for who sits at the machine itself, a folder; () is no model box at all.
     """
 
     title: str = "Open DALL·E"

@@ -31,6 +31,7 @@ from dalle.config import (
 )
 from dalle.engine import BATCH, EngineStatus, route_of
 from dalle.history import Moment, TrainingHistory
+from dalle.hub import Description
 from dalle.insight import Insight, Word
 from dalle.interpolation import Route
 from dalle.judge import Judgement
@@ -54,33 +55,6 @@ CARD = "Drawn by a test. ![badge](https://elsewhere.example/badge.svg)"
 VECTOR = np.eye(16, dtype=np.float32)[3]
 """What its ranker makes of every picture."""
 KNOWN = ("a red apple", "a green apple", "a cat", "a dog", "a yellow star")
-
-
-NEEDED = {
-    "judge": "It has no judge: nobody knows beforehand how well a prompt can be drawn.",
-    "ranker": "It has no ranker: its pictures can't be put in order or found by words.",
-    "styles": "It was taught no styles: write the style into the prompt.",
-    "truncation": "Its noise can't be drawn less widely.",
-    "negative": "It draws without guidance, so nothing can be kept out.",
-    "guidance": "It was made to draw without guidance.",
-    "mixing": "It can't mix prompts.",
-    "pacing": "Its paths can't be paced evenly.",
-    "given": "It can't take pictures that it did not draw.",
-    "insight": "It can't be looked into.",
-    "reference": "It came without drawings that it learned from.",
-    "history": "It came without the pictures that were kept while it was trained.",
-}
-"""Every feature of `Engine.lacks`, with a sentence for where it is missing."""
-
-
-@dataclass(frozen=True)
-class Description:
-    model: str
-    revision: str
-    kind: str
-    card: str
-    licence: str
-    size: int
 
 
 @dataclass(frozen=True)
@@ -410,5 +384,7 @@ def disc(colour: tuple[int, int, int], size: tuple[int, int] = (IMAGE_SIZE, IMAG
     usual = size == (IMAGE_SIZE, IMAGE_SIZE)
     image = Image.new("RGBA" if usual else "RGB", size, (0, 0, 0, 0) if usual else (255, 255, 255))
     side = min(size)
-    ImageDraw.Draw(image).ellipse((side * 5 // 32, side * 5 // 32, side * 27 // 32, side * 27 // 32), fill=(*colour, 255) if usual else colour)
+    ImageDraw.Draw(image).ellipse(
+        (side * 5 // 32, side * 5 // 32, side * 27 // 32, side * 27 // 32), fill=(*colour, 255) if usual else colour
+    )
     return image

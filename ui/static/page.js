@@ -227,6 +227,13 @@ window.playground = (() => {
     };
   })();
 
+  // A picture on a square canvas, whole and in its proportions.
+  const paint = (pen, picture, side) => {
+    const { width = side, height = side } = picture;
+    const scale = side / Math.max(width, height);
+    pen.drawImage(picture, (side - width * scale) / 2, (side - height * scale) / 2, width * scale, height * scale);
+  };
+
   // What the loaded model can't do: {feature: reason}, and which part of the page needs which features (ui/abilities.py).
   const abilities = (() => {
     const listeners = new Map(); // a widget's element -> what it does about it
@@ -428,6 +435,6 @@ window.playground = (() => {
   return {
     box, fill, check, make, address, after, groundSwitch, chooseGround: choose, visitor, takeLink, onLink, openLink, linkTo, copy, saveFiles, bulkSaver,
     use, saver, dropdown, item, menu, album, starButton, lineVoice, openTab, look, toLook,
-    mixture, asker, abilities,
+    mixture, asker, abilities, paint,
   };
 })();
