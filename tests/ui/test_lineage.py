@@ -44,7 +44,7 @@ def table(heading: str) -> list[list[str]]:
 def numbers(text: str) -> list[str]:
     """The whole numbers of a text that both languages write in digits: of two digits or more, without million or 万 behind."""
     found = re.findall(r"(?<![\d.,])(\d[\d,]+)(?![\d.]*\d)(?!\s*(?:million|billion|万|亿))", text)
-    return sorted(number.strip(",") for number in found)
+    return sorted(number for number in (each.strip(",") for each in found) if len(number) > 1)
 
 
 def test_the_sizes_of_the_networks_are_those_of_the_weights():

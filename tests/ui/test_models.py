@@ -32,7 +32,9 @@ expect.set_options(timeout=PATIENCE)
 
 HOME = "tests/fake"
 OTHER = "some/diffusion"
-CARD = """# Dreams of paper <script>document.title = "taken"</script>
+CARD = """# Dreams of <b>paper</b>
+
+<script>document.title = "taken"</script>
 
 It draws *paper* and **scissors**. ![shot](https://elsewhere.example/shot.png)
 
@@ -92,6 +94,12 @@ def switch(page: Page, model: str) -> None:
 
 def tab(page: Page, name: str) -> None:
     page.get_by_role("tab", name=name).click()
+
+
+def panel_of(page: Page, name: str) -> Any:
+    """The tab that is open, which must be the one with that name."""
+    expect(page.get_by_role("tab", name=name)).to_have_attribute("aria-selected", "true")
+    return page.locator("[role=tabpanel]:visible")
 
 
 # What may be asked for
@@ -433,7 +441,7 @@ def test_what_a_model_can_t_do_is_grey_with_the_reason_and_comes_back(cache_fold
         expect(page.get_by_label("Strict")).not_to_be_checked()
         for name, reasons in TOLD.items():
             tab(page, name)
-            panel = page.get_by_role("tabpanel", name=name)
+            panel = panel_of(page, name)
             for label in GREY.get(name, []):
                 expect(panel.get_by_label(label, exact=name != "Generate").first).to_be_disabled()
             for feature in reasons:
@@ -447,7 +455,7 @@ def test_what_a_model_can_t_do_is_grey_with_the_reason_and_comes_back(cache_fold
             ("Search", "Search"),
         ):
             tab(page, name)
-            expect(page.get_by_role("tabpanel", name=name).get_by_role("button", name=button, exact=True)).to_be_disabled()
+            expect(panel_of(page, name).get_by_role("button", name=button, exact=True)).to_be_disabled()
         assert {state: told for state, told in complaints.items() if told} == {}
 
         # It draws what it can, and the page asks it for nothing that it can't.
@@ -465,12 +473,12 @@ def test_what_a_model_can_t_do_is_grey_with_the_reason_and_comes_back(cache_fold
         for name, labels in GREY.items():
             tab(page, name)
             for label in labels:
-                expect(page.get_by_role("tabpanel", name=name).get_by_label(label, exact=name != "Generate").first).to_be_enabled()
+                expect(panel_of(page, name).get_by_label(label, exact=name != "Generate").first).to_be_enabled()
         tab(page, "Interpolate")
         expect(page.get_by_label("Even pace")).to_be_checked()
         tab(page, "Search")
         page.get_by_label("What are you looking for?").fill("a cat")
-        expect(page.locator("#search .found .tile.done img").first).to_be_visible()
+        expect(page.locator("#search .known .tile img").first).to_be_visible()
         tab(page, "Learn")
         expect(page.locator("#learn .learn[data-shown][data-moment]")).to_be_visible()
 
