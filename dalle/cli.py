@@ -1,7 +1,7 @@
-"""The command line: draw pictures, morph one prompt into another, find pictures, ask how well a prompt can be drawn.
+"""The command line: draw pictures, morph one prompt into another, find pictures, judge a prompt, publish a model.
 
-Results go to stdout, one line each; progress and messages to stderr. Exit codes: 0 done, 1 checkpoint, storage or
-device failed, 2 something to change in the command (prompt, setting, option), 130 stopped with Ctrl-C, 141 the reader
+Results go to stdout, one line each; progress and messages to stderr. Exit codes: 0 done, 1 checkpoint, storage, device
+or Hub failed, 2 something to change in the command (prompt, setting, option), 130 stopped with Ctrl-C, 141 the reader
 of stdout went away.
 """
 
@@ -24,6 +24,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
+from dalle import publish
 from dalle.config import (
     DEFAULT_GUIDANCE,
     DEFAULT_MODEL,
@@ -198,6 +199,8 @@ def build_parser() -> argparse.ArgumentParser:
     judge.add_argument("prompt", help="what to judge")
     _add_common_options(judge, "print one JSON line")
     judge.set_defaults(run=run_judge)
+
+    publish.add_command(commands, run_push)
     return parser
 
 
@@ -335,6 +338,15 @@ def run_judge(arguments: argparse.Namespace, engine_factory: EngineFactory) -> N
     _print_line(f"{judgement.verdict} ({judgement.score:.2f}): {judgement.reason}")
     for caption, cosine in judgement.nearest:
         _print_line(f"  {cosine:.2f}  {caption}")
+
+
+def run_push(arguments: argparse.Namespace, engine_factory: EngineFactory) -> None:
+    options = ("private", "revision", "pull_request", "message", "licence", "samples", "evaluation")
+    pushed = publish.push(arguments.folder, arguments.repo, **{name: getattr(arguments, name) for name in options})
+    if arguments.json:
+        _print_json(dataclasses.asdict(pushed))
+    else:
+        _print_line(pushed.pull_request or pushed.url)
 
 
 def run_search(arguments: argparse.Namespace, engine_factory: EngineFactory) -> None:

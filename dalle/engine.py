@@ -96,10 +96,12 @@ class EngineStatus:
 class Loaded:
     """A checkpoint that is there. A request keeps the one that it was checked against, to the end.
 
+    `model` is its name, pinned to a commit where it comes from the Hub, and `folder` where it lies.
     `names` (N, C): the language model's vectors of the reference set's labels, where there are a set and a judge that knows them.
     """
 
     model: str
+    folder: Path
     device: str
     pipeline: Model
     revision: str
@@ -196,6 +198,7 @@ class Engine:
                 return
             try:
                 self._loaded = self._load(self.model)
+                self.model = self._loaded.model
                 self._error = None
             except DalleError as error:
                 self._error = error
@@ -218,7 +221,7 @@ class Engine:
         with self._loading:
             other = self._load(model)
             with self._turn:
-                self._loaded, self.model = other, model
+                self._loaded, self.model = other, other.model
                 self._error = None
                 self._texts.clear()
             self._finished.set()
@@ -238,7 +241,7 @@ class Engine:
 
         from dalle import models
         from dalle.hardware import resolve_device, supports_bf16
-        from dalle.hub import resolve
+        from dalle.hub import pinned, resolve
 
         # Loading takes a second or two: two progress bars on the console tell nobody anything.
         diffusers_logging.disable_progress_bar()
@@ -259,7 +262,7 @@ class Engine:
         names = None
         if pipeline.judge is not None and pipeline.reference is not None:
             names = pipeline.judge.vectors_of([drawing.label for drawing in pipeline.reference.drawings])
-        return Loaded(model, device, pipeline, models.revision(folder), word_filter, names)
+        return Loaded(pinned(model, folder), folder, device, pipeline, models.revision(folder), word_filter, names)
 
     def describe(self, model: str) -> Description:
         """What a model is, from its card and its configs; its weights are not fetched.
@@ -314,16 +317,10 @@ class Engine:
             yield loaded.pipeline
 
     def card(self) -> str | None:
-        """The checkpoint's README, without its front matter, where there is one."""
-        try:
-            from dalle.hub import resolve
+        """The loaded model's README, without its front matter, where there is one."""
+        from dalle.hub import read_card
 
-            text = (resolve(self.model) / "README.md").read_text(encoding="utf-8")
-        except (DalleError, OSError, UnicodeDecodeError):
-            return None
-        if text.startswith("---\n"):
-            text = text.split("\n---\n", 1)[-1]
-        return text.strip()
+        return (read_card(now.folder)[0] or None) if (now := self._loaded) is not None else None
 
     def judge(self, prompt: str, style: str | None = None) -> Judgement:
         """How well the prompt can be drawn, before drawing.

@@ -484,8 +484,14 @@ class DiffusersModel:
 
         def work(step: Callable[[], None]) -> Tensor:
             generators = [MixedGenerator(recipe) for recipe in noise.recipes]
-            with MixedNoise(generators), torch.no_grad():
-                drawn = for_one_run(self.pipeline, step)(**asked, generator=generators, output_type="pil")
+            try:
+                with MixedNoise(generators), torch.no_grad():
+                    drawn = for_one_run(self.pipeline, step)(**asked, generator=generators, output_type="pil")
+            except torch.OutOfMemoryError as error:
+                raise SettingError("There was not enough memory to draw this: try a smaller model.") from error
+            except Exception as error:  # a sampler that takes no single step, say: each has its own conditions
+                said = f"{type(error).__name__}: {str(error).strip()[:200]}"
+                raise SettingError(f"This model can't draw with these settings ({said}): try other steps or guidance.") from error
             if any(getattr(drawn, "nsfw_content_detected", None) or ()):
                 raise PromptError("The model's own filter blacked this picture out: describe something else.")
             return torch.stack([opaque(image) for image in drawn.images])

@@ -24,7 +24,9 @@ MAX_TEXT_BYTES = 1_000_000
 """Of a card and of a model_index.json."""
 
 _REPO_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w.+/-]+))?", re.ASCII)
-_PAGE = re.compile(r"https?://(www\.)?(huggingface\.co|hf\.co)/(?P<repo>[\w.-]+/[\w.-]+)/?(tree/(?P<revision>[\w.+/%-]+))?", re.ASCII)
+_PAGE = re.compile(
+    r"https?://(www\.)?(huggingface\.co|hf\.co)/(?P<repo>[\w.-]+/[\w.-]+)/?(tree/(?P<revision>[\w.+/%-]+))?", re.ASCII
+)
 _SNAPSHOT = re.compile(r"models--[^/\\]+[/\\]snapshots[/\\](?P<commit>[0-9a-f]{40})")
 
 HUB_ARGUMENTS = ("revision", "cache_dir", "token", "force_download", "local_files_only")

@@ -16,7 +16,7 @@ INDEX, CARD = "model_index.json", "README.md"
 ALLOWED_FILES = ["*.json", "*.safetensors", "*.txt", "*.md"]
 """What is fetched of a checkpoint of this project."""
 DATA_ENDINGS = (".json", ".txt", ".model")
-"""Files beside a network's weights: configuration, and a tokenizer's words. sentencepiece's `*.model` is such a list, and no pickle."""
+"""Files beside a network's weights: configuration, and a tokenizer's words. sentencepiece's `*.model` are words too, no pickle."""
 UNSAFE_ENDINGS = (".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle", ".h5", ".msgpack", ".onnx", ".ot")
 """Weights in other formats. Most are pickles, which can run any program when they are read; none is needed."""
 
@@ -56,8 +56,8 @@ def components(index: Mapping[str, Any]) -> dict[str, str]:
     found = {}
     if not isinstance(index.get("_class_name"), str):
         raise CheckpointError(
-            f"{INDEX} names no pipeline of diffusers but one that comes as code with the model. Code from a repository is never run: "
-            "choose a model with a pipeline of diffusers, or of this project."
+            f"{INDEX} names no pipeline of diffusers but one that comes as code with the model. Code from a repository is never "
+            "run: choose a model with a pipeline of diffusers, or of this project."
         )
     for name, value in index.items():
         if name.startswith("_") or not isinstance(value, list) or len(value) != 2 or not isinstance(value[0], str):
@@ -111,7 +111,9 @@ def component_files(part: str, library: str, names: Collection[str], place: str)
     prefix = f"{part}/" if part else ""
     inside = [name.removeprefix(prefix) for name in names if name.startswith(prefix) and "/" not in name.removeprefix(prefix)]
     if not inside:
-        raise CheckpointError(f"{place} is incomplete: its {INDEX} names {part}, and there is no such folder. Choose another model.")
+        raise CheckpointError(
+            f"{place} is incomplete: its {INDEX} names {part}, and there is no such folder. Choose another model."
+        )
     data = [name for name in inside if name.endswith(DATA_ENDINGS) and ".index." not in name]
     variant = chosen_variant(inside, library)
     if variant is None:
@@ -157,9 +159,9 @@ def chosen_variant(inside: Collection[str], library: str) -> tuple[str, _Weights
 def _only_unsafe(place: str, files: list[str]) -> str:
     more = f" and {len(files) - 1} more" if len(files) > 1 else ""
     return (
-        f"{place} has weights as {files[0]}{more}, and no safetensors in their place. Only safetensors are loaded, since most other "
-        "formats can run any program when they are read. See whether a pull request of the repository adds safetensors (then give it "
-        "as user/repo@refs/pr/1), convert it with https://huggingface.co/spaces/safetensors/convert, or choose another model."
+        f"{place} has weights as {files[0]}{more}, and no safetensors in their place. Only safetensors are loaded, since most "
+        "other formats can run any program when they are read. See whether a pull request of the repository adds safetensors (give "
+        "it as user/repo@refs/pr/1), convert it with https://huggingface.co/spaces/safetensors/convert, or choose another model."
     )
 
 
@@ -168,7 +170,9 @@ def why_no_pipeline(names: Collection[str], place: str) -> str:
     root = {name for name in names if "/" not in name}
     safe = sorted(name for name in root if name.endswith(".safetensors"))
     unsafe = sorted(name for name in root if name.endswith((".ckpt", ".pt", ".pth", ".bin")))
-    if not root - {".gitattributes", ".gitignore", CARD, "LICENSE"} and not any(name.endswith(".safetensors") for name in names):
+    if any(name.endswith((".parquet", ".jsonl", ".arrow", ".csv")) for name in names):
+        what = "holds data, not a model"
+    elif not root - {".gitattributes", ".gitignore", CARD, "LICENSE"} and not any(name.endswith(".safetensors") for name in names):
         what = "is empty, or holds no model"
     elif "adapter_config.json" in root or any("lora" in name.lower() for name in safe + unsafe):
         what = "holds a LoRA, which only changes another model and draws nothing alone"
@@ -178,8 +182,6 @@ def why_no_pipeline(names: Collection[str], place: str) -> str:
         what = "holds a model for transformers, which draws no pictures by itself"
     elif "config.json" in root:
         what = "holds one network of a pipeline, not a whole one"
-    elif any(name.endswith((".parquet", ".jsonl", ".arrow", ".csv")) for name in names):
-        what = "holds data, not a model"
     elif any(name.endswith(".gguf") for name in names):
         what = "holds GGUF files, which other programs read"
     elif safe or unsafe:

@@ -21,6 +21,7 @@ import re
 import socket
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -295,6 +296,11 @@ class Handler(BaseHTTPRequestHandler):
             if refusal.code:
                 headers["X-Error-Code"] = refusal.code
             self.send(refusal.status, {"error": refusal.message, **more}, headers)
+        except (Dropped, ConnectionError):
+            raise
+        except Exception as error:
+            traceback.print_exc()
+            self.send(500, {"error": f"The stand-in failed: {error!r}"})
 
     def _account(self) -> Account | None:
         """Whose token came along. A wrong one is refused even where none is needed."""

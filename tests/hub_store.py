@@ -164,7 +164,9 @@ def card_errors(text: str, kind: str) -> tuple[list[str], list[str]]:
 
     licence = data.get("license")
     for one in licence if isinstance(licence, list) else [licence]:
-        expect(one is None or one in LICENCES, f'"license" must be one of [{", ".join(sorted(LICENCES))}]')
+        expect(
+            one is None or (isinstance(one, str) and one in LICENCES), f'"license" must be one of [{", ".join(sorted(LICENCES))}]'
+        )
     for name in ("tags", "datasets", "language", "base_model"):
         value = data.get(name)
         expect(
@@ -175,10 +177,10 @@ def card_errors(text: str, kind: str) -> tuple[list[str], list[str]]:
         expect(name not in data or isinstance(data[name], str), f'"{name}" must be a string')
     expect(data.get("emoji") is None or isinstance(data["emoji"], str), '"emoji" must be a string')
     for name in ("colorFrom", "colorTo"):
-        expect(name not in data or data[name] in COLOURS, f'"{name}" must be one of [{", ".join(sorted(COLOURS))}]')
+        expect(str(data.get(name, "red")) in COLOURS, f'"{name}" must be one of [{", ".join(sorted(COLOURS))}]')
     expect(len(str(data.get("short_description", ""))) <= 60, '"short_description" length must be at most 60 characters long')
     if kind == "space":
-        expect(data.get("sdk") in SDKS, f'"sdk" must be one of [{", ".join(sorted(SDKS))}]')
+        expect(str(data.get("sdk")) in SDKS, f'"sdk" must be one of [{", ".join(sorted(SDKS))}]')
     errors += _index_errors(data.get("model-index", []))
     return errors, []
 

@@ -16,6 +16,8 @@ from torch import Tensor
 from dalle.config import CheckpointError, StorageError
 
 STATE_FILE = "state.safetensors"
+TRAINED_WITH = "trained_with.json"
+"""Beside trained weights: the latent space and the text encoder that they belong to; `assemble` compares."""
 
 
 def save_state(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:

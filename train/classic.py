@@ -28,8 +28,8 @@ from dalle.config import IMAGE_SIZE, TEXT_DIM, CheckpointError
 from dalle.hub import WEIGHTS, check_weights
 from dalle.images import grid, to_pil, write_whole
 from dalle.text import TextEncoder
+from train.checkpoint import TRAINED_WITH
 from train.data import SceneComposer, SpriteStore
-from train.latents import TRAINED_WITH
 from train.loop import Loop, RunConfig, add_run_arguments, make_accelerator, run_config, step_generator
 from train.losses import over
 

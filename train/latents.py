@@ -24,12 +24,10 @@ from dalle.hub import WEIGHTS, read_json
 from dalle.text import TextEncoder, TextFeatures
 from dalle.vae import DalleVAE
 from train import data
+from train.checkpoint import TRAINED_WITH
 from train.data import SceneComposer
 from train.data.store import new_memmap
 from train.loop import step_generator
-
-TRAINED_WITH = "trained_with.json"
-"""Beside trained weights: the latent space and the text encoder that they belong to; `assemble` compares."""
 
 
 def check_trained_with(folder: Path, found: dict[str, str]) -> None:

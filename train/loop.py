@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ from train.checkpoint import (
     with_prefix,
     without_prefix,
 )
+from train.uploads import Uploads, check_login
 
 
 @dataclass
@@ -46,6 +48,9 @@ class RunConfig:
         minutes: training time in all, summed over resumed sessions; 0 for no bound.
         save_seconds: at most so much work is lost when the run is killed.
         cooldown: share of the run over which the learning rate falls linearly to zero.
+        push_to_hub: `user/repo` on the Hub that gets the averaged weights as they become better; "" for none.
+        push_every: minutes between two of them.
+        push_public: whether a repository that is made for them is one that everybody sees.
     """
 
     run: Path
@@ -62,6 +67,9 @@ class RunConfig:
     sample_steps: int = 500
     log_steps: int = 20
     resume: bool = False
+    push_to_hub: str = ""
+    push_every: float = 30.0
+    push_public: bool = False
 
     def __post_init__(self) -> None:
         if self.steps <= 0 and self.minutes <= 0:
@@ -69,6 +77,8 @@ class RunConfig:
         for name in ("batch_size", "sample_steps", "log_steps"):
             if getattr(self, name) < 1:
                 raise SettingError(f"--{name.replace('_', '-')} must be at least 1.")
+        if not self.push_every > 0:
+            raise SettingError("--push-every must be more than 0 minutes.")
 
 
 def add_run_arguments(parser: argparse.ArgumentParser, stage: str, **defaults: object) -> None:
@@ -86,11 +96,28 @@ def add_run_arguments(parser: argparse.ArgumentParser, stage: str, **defaults: o
     parser.add_argument("--sample-steps", type=int, default=500, help="a sample grid every so many steps")
     parser.add_argument("--log-steps", type=int, default=20)
     parser.add_argument("--resume", action="store_true", help="go on from the run folder's last state")
+    parser.add_argument(
+        "--push-to-hub",
+        default="",
+        metavar="USER/REPO",
+        help="upload averaged weights, log and samples while training, without stopping it (log in with `hf auth login`)",
+    )
+    parser.add_argument("--push-every", type=float, default=30.0, metavar="MINUTES", help="default: %(default)g")
+    parser.add_argument("--push-public", action="store_true", help="make a new repository public (default: private)")
     parser.set_defaults(**defaults)
 
 
 def run_config(arguments: argparse.Namespace) -> RunConfig:
-    return RunConfig(**{name: getattr(arguments, name) for name in RunConfig.__dataclass_fields__})
+    """The run's settings. Whether its weights can be uploaded is asked here, before anything is loaded or trained.
+
+    Raises:
+        SettingError: a setting out of its range.
+        PublishError: no or a wrong token for the Hub, or no right to write there.
+    """
+    config = RunConfig(**{name: getattr(arguments, name) for name in RunConfig.__dataclass_fields__})
+    if config.push_to_hub and os.environ.get("RANK", "0") == "0":  # of several processes, the one that uploads
+        check_login(config.push_to_hub)
+    return config
 
 
 def step_generator(seed: int, step: int, process: int = 0, device: str = "cpu") -> torch.Generator:
@@ -105,6 +132,7 @@ class Task(Protocol):
     modules: dict[str, nn.Module]
     optimizers: dict[str, torch.optim.Optimizer]
     averaged: str  # name of the module whose moving average is sampled and exported
+    out: Path  # where it is exported to
 
     def step(self, step: int, progress: float) -> dict[str, Tensor | float]:
         """-> losses by their names; `samples` where the batch was not of the configured size."""
@@ -155,6 +183,9 @@ class Loop:
             self._load(state)
         elif state.exists():
             raise CheckpointError(f"{self.run} already holds a run: add --resume to go on, or name another --run-folder.")
+        self.uploads = None
+        if config.push_to_hub and accelerator.is_main_process:
+            self.uploads = Uploads(config.push_to_hub, self.run, task.averaged, config.push_every, config.push_public)
 
     def _averaged(self) -> nn.Module:
         return self.accelerator.unwrap_model(self.task.modules[self.task.averaged])
@@ -240,6 +271,10 @@ class Loop:
 
         self.averaged_weights(work)
 
+    def _upload(self) -> None:
+        trained_with = getattr(self.task, "trained_with", {})  # a first stage has none
+        self.averaged_weights(lambda: self.uploads.start(self._averaged(), trained_with, self.step))
+
     def _agreed(self, seconds: float) -> float:
         """The main process's clock, so that all processes end after the same step."""
         if self.accelerator.num_processes == 1:
@@ -299,9 +334,14 @@ class Loop:
             if time.monotonic() - saved >= config.save_seconds:
                 self.save()
                 saved = last = time.monotonic()
+            if self.uploads is not None and self.uploads.due():
+                self._upload()
+                last = time.monotonic()
         bar.close()
         self._check_agreement()
         self.save()
         self._sample_and_validate()
         if self.accelerator.is_main_process:
             self.averaged_weights(task.export)
+        if self.uploads is not None:
+            self.uploads.finish(task.out, self.step)

@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from dalle.config import PRESETS
 from dalle.ranking import INPUT_SIZE, Ranker, build_ranker
 from dalle.text import TextEncoder, TextFeatures
+from train.checkpoint import TRAINED_WITH
 from train.data import SpriteStore
 from train.data.captions import wrong_caption
 from train.data.scenes import ThumbnailComposer
-from train.latents import TRAINED_WITH
 from train.loop import Loop, RunConfig, add_run_arguments, make_accelerator, run_config, step_generator
 
 
@@ -90,6 +90,7 @@ class RankerTask:
         init: Path | None = None,
     ) -> None:
         self.encoder, self.config, self.accelerator, self.out = encoder, config, accelerator, out
+        self.trained_with = {"text_encoder": encoder.name}
         self.composer = ThumbnailComposer(store, "train", config.seed, INPUT_SIZE)
         self.held_out = ThumbnailComposer(store, "val", 1, INPUT_SIZE)
         torch.manual_seed(config.seed)
@@ -172,7 +173,7 @@ class RankerTask:
         half = Ranker.from_config(ranker.config)
         half.load_state_dict(ranker.state_dict())
         half.half().save_pretrained(self.out)
-        told = json.dumps({"text_encoder": self.encoder.name}, indent=2) + "\n"
+        told = json.dumps(self.trained_with, indent=2) + "\n"
         (self.out / TRAINED_WITH).write_text(told, encoding="utf-8")
 
 

@@ -215,6 +215,12 @@ def test_what_it_lacks_is_refused_with_the_same_sentence(engines, tmp_path):
             drawn(engine, prompt)
 
 
+def test_settings_that_its_sampler_does_not_take_are_told(engines):
+    with pytest.raises(SettingError, match=r"can't draw with these settings \(ZeroDivisionError.*other steps"):
+        drawn(engines["unclip"], num_inference_steps=1)
+    assert len(drawn(engines["unclip"])) == 1
+
+
 def test_a_stage_that_was_drawn_otherwise_is_refused_and_one_drawn_alike_is_not(engines):
     engine = engines["stable-diffusion"]
     alike = Stage(drawn=GenerateRequest("a cat", 1, 3, num_inference_steps=2))
