@@ -26,7 +26,7 @@ WITHOUT = {
     "ranker": "This model has no ranker: it can't tell which pictures fit a text best.",
     "reference": "This model brings no reference drawings to search in.",
     "history": "This model brings no pictures of how it learned.",
-    "negative": "This model draws without guidance, so a negative prompt can't act: leave it empty.",
+    "negative": "This model takes no negative prompt: leave it empty.",
     "guidance": "This model draws without guidance.",
     "styles": "This model knows no styles by name: write the style into the prompt.",
     "truncation": "This model draws its noise by itself, always in full variety.",
