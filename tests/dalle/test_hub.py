@@ -438,6 +438,7 @@ def index_with(**changes: object) -> str:
     [
         ({"unet": ["my_unet", "MyUNet"]}, "'unet' from 'my_unet'.*never run"),
         ({"unet": ["os", "system"]}, "never run"),
+        ({"unet": ["dalle.__main__", "main"]}, "never run"),
         ({"unet": ["../../pipeline", "A"]}, "never run"),
         ({"../unet": ["diffusers", "UNet2DConditionModel"]}, "never run"),
         ({"_class_name": ["pipeline", "MyPipeline"]}, "never run"),
