@@ -13,8 +13,10 @@ class PageSettings:
 
     `frames` is the length of an interpolation (2..65), `keep_seconds` the age at which drawn files are deleted. `at_once` requests
     may draw at the same time and `max_queue` may wait before the next one is turned away; one session may have `max_per_session`
-    of them, one network address `max_per_address` (a school's or a proxy's may be many people's). `models` are those that the
-    model box may switch to: None any, () no box at all.
+    of them, one network address `max_per_address` (a school's or a proxy's may be many people's).
+
+    `models` are those that visitors may change to, for everybody on the page, as `Engine.switch` takes them: None is any, of the
+    Hub or, for who sits at the machine itself, a folder; () is no model box at all.
     """
 
     title: str = "Open DALL·E"
