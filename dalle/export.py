@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, ImageChops, ImageFilter
 
 from dalle.config import IMAGE_SIZE, SettingError
-from dalle.images import DIGITAL_SOURCE_TYPE, MAX_FPS, over, png_bytes, slug, xml_safe, xmp
+from dalle.images import DIGITAL_SOURCE_TYPE, MAX_FPS, bounded, over, png_bytes, slug, xml_safe, xmp
 from dalle.requests import Picture, picture_metadata
 
 SIZES = (64, 128, 256, 512, 1024)
@@ -40,7 +40,7 @@ author and licence: pass it on with the pictures.
 
 
 def resized(image: Image.Image, size: int) -> Image.Image:
-    """A square picture in another size, RGBA, by Lanczos on premultiplied colours.
+    """A picture in another size, that of its longer side, RGBA, by Lanczos on premultiplied colours.
 
     Raises:
         SettingError: a size that is not one of `SIZES`.
@@ -48,13 +48,14 @@ def resized(image: Image.Image, size: int) -> Image.Image:
     if isinstance(size, bool) or size not in SIZES:
         raise SettingError(f"Choose a size of {', '.join(map(str, SIZES[:-1]))} or {SIZES[-1]} pixels.")
     image = image.convert("RGBA")
-    return image if image.size == (size, size) else image.resize((size, size), Image.Resampling.LANCZOS)
+    scale = size / max(image.size)
+    return image if scale == 1 else image.resize([max(1, round(side * scale)) for side in image.size], Image.Resampling.LANCZOS)
 
 
 def svg(image: Image.Image, title: str = "", metadata: Mapping[str, str] | None = None) -> str:
     """`image` as vector graphics, traced into filled splines, with a title and the XMP packet of our other files.
 
-    Where the picture is half transparent or less, nothing is drawn; the rest is opaque.
+    Where the picture is half transparent or less, nothing is drawn; the rest is opaque. A large one is traced `bounded`.
 
     Raises:
         SettingError: the tracer is not installed.
@@ -63,6 +64,7 @@ def svg(image: Image.Image, title: str = "", metadata: Mapping[str, str] | None 
         import vtracer
     except ImportError as error:
         raise SettingError("Saving as SVG needs the package vtracer: pip install vtracer.") from error
+    image = bounded(image)
     pixels = np.array(image.convert("RGBA"))
     pixels[..., 3] = np.where(pixels[..., 3] > 127, 255, 0)
     buffer = io.BytesIO()
@@ -267,7 +269,7 @@ class Kit(Bundle):
         self._write(file, png_bytes(resized(picture.image, self._size), metadata))
         if self._vectors:
             self._write(f"svg/{name}.svg", svg(picture.image, picture.prompt, metadata))
-        self._images.append(picture.image)
+        self._images.append(bounded(picture.image))
         return file
 
     def complete(self) -> None:

@@ -45,6 +45,8 @@ MAX_PNG_CHUNKS = 65_536
 MAX_FPS = 60
 MAX_PIXELS = 24_000_000
 """Of a picture from elsewhere: what a telephone's camera takes, some 100 MB while it is decoded."""
+SHOWN_SIDE = 512
+"""Long side of what is drawn for looking at, and of the frames of a path, in pixels: some models draw larger pictures."""
 OPENED = ("PNG", "JPEG", "WEBP")
 
 PAPER = (255, 255, 255)
@@ -207,7 +209,7 @@ def grid(
         row, column = divmod(number, columns)
         x = gap + column * (cell + gap)
         y = top + row * (cell + caption_height + gap)
-        picture = _fit(image, cell)
+        picture = fitted(image, cell)
         sheet.paste(checkerboard(picture, max(1, cell // 16)) if checker else over(picture), (x, y))
         pen.rectangle((x - 1, y - 1, x + cell, y + cell), outline=FAINT)
         if captions:
@@ -217,8 +219,8 @@ def grid(
     return sheet
 
 
-def _fit(image: Image.Image, cell: int) -> Image.Image:
-    """`image` scaled into a transparent square of side `cell`."""
+def fitted(image: Image.Image, cell: int) -> Image.Image:
+    """`image` scaled into a transparent square of side `cell`, whole and in its proportions, as RGBA."""
     image = image.convert("RGBA")
     if image.size == (cell, cell):
         return image
@@ -415,10 +417,18 @@ def save_webp(
     return write_whole(path, buffer.getvalue(), overwrite=overwrite)
 
 
+def bounded(image: Image.Image, most: int = SHOWN_SIDE) -> Image.Image:
+    """`image` with no side longer than `most` pixels, in its proportions; a smaller one as it is."""
+    if max(image.size) <= most:
+        return image
+    scale = most / max(image.size)
+    return image.resize([max(1, round(side * scale)) for side in image.size], Image.Resampling.LANCZOS)
+
+
 def data_uri(image: Image.Image) -> str:
-    """A small, lossy WebP of the picture as a `data:` address, with its transparency: 3 to 6 KB for 256 px."""
+    """A small, lossy WebP of the picture, `bounded`, as a `data:` address, with its transparency: 3 to 6 KB for 256 px."""
     buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=85, method=0)
+    bounded(image).save(buffer, "WEBP", quality=85, method=0)
     return webp_uri(buffer.getvalue())
 
 

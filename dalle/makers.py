@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageFont, PdfParser
 
 from dalle.export import KIT_CARD, NO_CARD, Bundle, Kit, resized, svg
-from dalle.images import letters, over, png_bytes, wrap, xml_safe, xmp
+from dalle.images import fitted, letters, over, png_bytes, wrap, xml_safe, xmp
 from dalle.requests import Picture, picture_metadata
 from dalle.uses import caption_of, word_of
 
@@ -55,13 +55,14 @@ def cut_out(image: Image.Image) -> Image.Image:
 
 
 def squared(image: Image.Image, margin: float = 1 / 16) -> Image.Image:
-    """The drawing in the middle of a square, as large as a margin, in shares of its side, lets it be; an opaque one as it is.
+    """The drawing in the middle of a square, as large as a margin, in shares of its side, lets it be; an opaque one has none.
 
     Only cropped and padded: no pixel is computed anew.
     """
     if is_opaque(image):
-        return image.convert("RGBA")
-    drawing = cut_out(image)
+        drawing, margin = image.convert("RGBA"), 0.0
+    else:
+        drawing = cut_out(image)
     side = round(max(drawing.size) / (1 - 2 * margin))
     square = Image.new("RGBA", (side, side))
     square.paste(drawing, ((side - drawing.width) // 2, (side - drawing.height) // 2))
@@ -86,10 +87,13 @@ def advert(image: Image.Image) -> Image.Image:
         pixels = np.asarray(image, dtype=float)[..., :3]
         rim = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
         canvas = Image.new("RGB", (side, side), tuple(round(part) for part in np.median(rim, axis=0)))
-        picture = image.resize((box, box), Image.Resampling.LANCZOS).convert("RGB")
-        melt = Image.new("L", (box, box))
-        ImageDraw.Draw(melt).rounded_rectangle((48, 48, box - 49, box - 49), 64, fill=255)
-        canvas.paste(picture, ((side - box) // 2, side - bottom - box), melt.filter(ImageFilter.GaussianBlur(20)))
+        scale = box / max(image.size)
+        wide, high = (max(1, round(part * scale)) for part in image.size)
+        picture = image.resize((wide, high), Image.Resampling.LANCZOS).convert("RGB")
+        melt = Image.new("L", (wide, high))
+        inset = min(48, wide // 8, high // 8)
+        ImageDraw.Draw(melt).rounded_rectangle((inset, inset, wide - inset - 1, high - inset - 1), 64, fill=255)
+        canvas.paste(picture, ((side - wide) // 2, side - bottom - high), melt.filter(ImageFilter.GaussianBlur(20)))
         return canvas
     hue = colorsys.rgb_to_hsv(*(part / 255 for part in main_colour(image) or (255, 150, 60)))[0]
     low, high = (np.array(colorsys.hsv_to_rgb((hue + 0.5) % 1, share, 0.97)) * 255 for share in (0.42, 0.2))
@@ -112,7 +116,7 @@ def advert(image: Image.Image) -> Image.Image:
 def book_page(image: Image.Image, caption: str, number: int, foot: str) -> Image.Image:
     """A page of a storybook, A4 at 150 dpi, RGB: a picture of 1024 pixels, its line below, and a small line at the foot."""
     page = Image.new("RGB", (1240, 1754), PAPER)
-    picture = over(resized(image, 1024), PAPER)
+    picture = over(fitted(image, 1024), PAPER)
     page.paste(picture, (108, 130), rounded((1024, 1024), 36))
     pen = ImageDraw.Draw(page)
     font = ImageFont.load_default(54)
@@ -211,7 +215,7 @@ class Sprites(Bundle):
         self._sprites: list[tuple[str, Image.Image]] = []
 
     def made(self, picture: Picture, name: str, metadata: Mapping[str, str]) -> str:
-        self._sprites.append((name, resized(picture.image, self.cell)))
+        self._sprites.append((name, fitted(picture.image, self.cell)))
         return "sprites.png"
 
     def complete(self) -> None:

@@ -123,6 +123,17 @@ def card_text(card: str | None) -> str:
     """
     if not card or len(card) > MAX_CARD_CHARACTERS:
         return ""
-    card = re.sub(r"!\[[^\]]*\](\([^)]*\)|\[[^\]]*\])", "", card)
-    card = re.sub(r"<(img|picture|source|video|audio|iframe|link|object|embed)\b[^>]*>", "", card, flags=re.IGNORECASE)
-    return f"## The model card\n\n{card.strip()}"
+    return f"## The model card\n\n{plain_card(card)}"
+
+
+def plain_card(card: str) -> str:
+    """A card as Markdown without pictures, tags and comments: anybody may have written it, and it is shown on this page.
+
+    Its cost grows with its length only, whatever is in it.
+    """
+    card = re.sub(r"<!--.*?(-->|\Z)", "", card, flags=re.DOTALL)
+    card = re.sub(r"!\[[^\[\]]*\](\([^()]*\)|\[[^\[\]]*\])", "", card)
+    card = re.sub(r"\[\s*\]\([^()]*\)", "", card)  # links around them
+    card = re.sub(r"</?[A-Za-z][^<>]*>", "", card)
+    card = re.sub(r"<(?=[A-Za-z/!?])", "< ", card)  # tags that were put together of others
+    return card.replace("![", "[").strip()  # pictures whose address stands elsewhere in the card

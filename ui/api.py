@@ -13,6 +13,7 @@ import gradio as gr
 from gradio.data_classes import FileData
 
 from dalle.config import SettingError
+from dalle.images import bounded
 from dalle.requests import DEFAULT_FRAMES, DEFAULT_NUM_IMAGES, Picture, with_seeds
 from dalle.uses import drawn_as
 from ui import inputs
@@ -236,7 +237,7 @@ def add_endpoints(engine: "Engine", line: Line, pictures: Outbox, animations: Ou
         with closing(engine.interpolate(wish, cancel=cancel)) as items:
             metadata = engine.path_metadata(wish)
             for frame in items:
-                found[frame.index] = frame.image
+                found[frame.index] = bounded(frame.image)
                 yield None
         yield animations.animation(
             [found[index] for index in sorted(found)],
@@ -286,9 +287,7 @@ def add_endpoints(engine: "Engine", line: Line, pictures: Outbox, animations: Ou
             picture = engine.mix(wish, cancel=cancel)
             yield pictures.picture(picture), record(picture)
 
-    def make(
-        records: list[dict], what: str = "kit", request: gr.Request | None = None
-    ) -> FileData:  # type: ignore[misc]  # gradio wants the type of one yield
+    def make(records: list[dict], what: str = "kit", request: gr.Request | None = None) -> FileData:  # type: ignore[misc]  # gradio wants the type of one yield
         """Make one file of pictures that were drawn here, for instance a book, cards to print or a game's sprite sheet.
 
         Args:

@@ -31,6 +31,40 @@ Answerer = Callable[[dict[str, Any]], dict[str, Any]]
 """Answers a question of a widget's script; see `ui.direct`."""
 
 
+def model(
+    value: dict[str, Any],
+    elem_id: str,
+    *,
+    models: tuple[str, ...] | None,
+    needs: dict[str, tuple[str, ...]],
+    look: Answerer,
+    describe: Answerer,
+    switch: Answerer,
+) -> gr.HTML:
+    """Which model draws, and the box that changes it to one of `models` (None: any).
+
+    Its script asks `look` how things stand, `describe` for a model's card, and `switch` for the change; its "submit" asks for the
+    page to be set up for another model. `needs` says which part of the page needs which features.
+    """
+
+    def look_at_model(question: dict[str, Any]) -> dict[str, Any]:
+        return look(question)
+
+    def describe_model(question: dict[str, Any]) -> dict[str, Any]:
+        return describe(question)
+
+    def switch_model(question: dict[str, Any]) -> dict[str, Any]:
+        return switch(question)
+
+    functions = [look_at_model, describe_model, switch_model]
+    return _widget("model.js", value, elem_id, models=models, needs=needs, server_functions=functions)
+
+
+def why(elem_id: str) -> gr.HTML:
+    """Why a tab is of no use with the loaded model, where it isn't. The element's id is its row of the table (`ui.abilities`)."""
+    return _widget("why.js", {}, elem_id, part=elem_id)
+
+
 def wall(value: dict[str, Any], elem_id: str, *, deliver: Answerer) -> gr.HTML:
     """The pictures of a run, as they come. Its script asks `deliver` for files; its "input" asks for a link to be opened."""
 
@@ -101,7 +135,7 @@ def chips(value: list[list[Any]], elem_id: str, *, title: str, surprise: str = "
 
     With `surprise`, the label of one more, whose press is a "submit".
     """
-    return _widget("chips.js", value, elem_id, title=title, surprise=surprise)
+    return _widget("chips.js", value, elem_id, title=title, surprise=surprise, part=elem_id)
 
 
 def morph(value: dict[str, Any], elem_id: str, *, fields: list[str], deliver: Answerer, compare: Answerer) -> gr.HTML:
@@ -146,9 +180,7 @@ def stages(
     return _widget("stages.js", value, elem_id, fields=fields, seeds=seeds, most=most, server_functions=functions)
 
 
-def pad(
-    value: dict[str, Any], elem_id: str, *, fields: list[str], style: str, follow: Answerer
-) -> gr.HTML:
+def pad(value: dict[str, Any], elem_id: str, *, fields: list[str], style: str, follow: Answerer) -> gr.HTML:
     """The pad between the prompts in the boxes `fields`, in the style of the box `style`.
 
     Its script asks `follow` for points, in the words of its value; its "submit" asks for one to keep.
@@ -179,9 +211,7 @@ def seed_box(label: str, elem_id: str) -> gr.Textbox:
 
 def variety(elem_id: str) -> gr.Slider:
     """How widely noise is drawn: the truncation."""
-    return gr.Slider(
-        MIN_TRUNCATION, 1, value=1, step=0.05, label="Variety", info="Less: more typical pictures", elem_id=elem_id
-    )
+    return gr.Slider(MIN_TRUNCATION, 1, value=1, step=0.05, label="Variety", info="Less: more typical pictures", elem_id=elem_id)
 
 
 def _widget(script: str, value: Any, elem_id: str, **props: Any) -> gr.HTML:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dalle.config import MAX_MADE_OF, Cancelled, DalleError, SettingError
-from dalle.images import MAX_FPS, png_bytes, slug
+from dalle.images import MAX_FPS, bounded, png_bytes, slug
 from dalle.requests import (
     GenerateRequest,
     InterpolateRequest,
@@ -245,7 +245,8 @@ class DeliverPath:
         request = with_seeds(linked_plan(sent.get("link"), self._settings, self._uploads).request)
         with closing(self._engine.interpolate(request, cancel=cancel)) as items:
             metadata = self._engine.path_metadata(request)
-            frames = [frame.image for frame in sorted(items, key=lambda frame: frame.index)]
+            found = {frame.index: bounded(frame.image) for frame in items}
+        frames = [found[index] for index in sorted(found)]
         name = path_name(request)
         shown = [frames[index] for index in timeline(len(frames), eased, pingpong, route_of(request).gaps)]
         outbox = self._outbox()

@@ -15,7 +15,6 @@ import gradio as gr
 import numpy as np
 
 from dalle.config import (
-    DEFAULT_GUIDANCE,
     MAX_GUIDANCE,
     MAX_IMAGES,
     MAX_STEPS,
@@ -38,6 +37,7 @@ from dalle.requests import (
 )
 from dalle.uses import drawn_as
 from ui import components, inputs, links, uses, verdict
+from ui.abilities import settable
 from ui.code import mix_code, picture_code
 from ui.deliver import Deliver
 from ui.direct import Direct
@@ -164,10 +164,10 @@ class Generate(Handlers):
             str(asked.seed),
             True,
             within(asked.num_inference_steps, 1, MAX_STEPS, usual),
-            within(asked.guidance_scale, 0, MAX_GUIDANCE, DEFAULT_GUIDANCE),
+            settable("guidance", within(asked.guidance_scale, 0, MAX_GUIDANCE, self._engine.default_guidance), self._engine),
             asked.style if asked.style in self._engine.styles else inputs.ANY_STYLE,
-            within(asked.truncation, MIN_TRUNCATION, 1, 1.0),
-            asked.negative_prompt or "",
+            settable("truncation", within(asked.truncation, MIN_TRUNCATION, 1, 1.0), self._engine),
+            settable("negative", asked.negative_prompt or "", self._engine),
         )
 
     def surprise(self) -> Any:
@@ -350,7 +350,7 @@ class GenerateTab:
 
     outbox: Outbox
     steps: gr.Slider
-    best: gr.Checkbox
+    guidance: gr.Slider
     open_on: Callable[[Callable[..., Any]], None]
     """Given a listener of a widget whose event has {recipe} or {link}: the picture is drawn again here."""
 
@@ -387,11 +387,10 @@ def generate_tab(engine: Engine, runs: Runs, direct: Direct, settings: PageSetti
             best = gr.Checkbox(
                 label="Best first",
                 info=f"Draw {BEST_OF}, show those that fit the words best",
-                visible=engine.has_ranker,
                 elem_id="best",
             )
             steps = gr.Slider(1, MAX_STEPS, value=engine.default_steps[0], step=1, label="Steps", elem_id="steps")
-            guidance = gr.Slider(0, MAX_GUIDANCE, value=DEFAULT_GUIDANCE, step=0.1, label="Guidance", elem_id="guidance")
+            guidance = gr.Slider(0, MAX_GUIDANCE, value=engine.default_guidance, step=0.1, label="Guidance", elem_id="guidance")
             truncation = components.variety("truncation")
             strength = gr.Slider(
                 MIN_STRENGTH,
@@ -444,19 +443,21 @@ def generate_tab(engine: Engine, runs: Runs, direct: Direct, settings: PageSetti
         wire(start, handlers, handlers.draw, ticket, values, [canvas, opinion, seed])
     opening = [ticket, canvas, tabs, prompt, seed, lock_seed, steps, guidance, style, truncation, negative]
 
+    def choose_use(event: gr.EventData) -> tuple[Any, Any, Any]:
+        chosen, count, named = uses.choose(event)
+        return chosen, count, settable("style", named, engine)
+
     def open_on(listener: Callable[..., Any]) -> None:
         begun = listener(handlers.open_sent, outputs=opening, queue=False, trigger_mode="multiple", **QUIET)
         wire(begun, handlers, handlers.draw, ticket, values, [canvas, opinion, seed])
 
     open_on(canvas.input)
     # Preprocessed, unlike all others: gradio then makes sure that the path is an upload's.
-    dropped = reopen.upload(
-        handlers.open_file, inputs=reopen, outputs=opening, queue=False, **(QUIET | {"preprocess": True})
-    )
+    dropped = reopen.upload(handlers.open_file, inputs=reopen, outputs=opening, queue=False, **(QUIET | {"preprocess": True}))
     dropped.then(lambda: None, outputs=reopen, queue=False, **QUIET)
     wire(dropped, handlers, handlers.draw, ticket, values, [canvas, opinion, seed])
     stop.click(handlers.stop, outputs=canvas, queue=False, trigger_mode="multiple", **QUIET)
     prompt.change(None, js="() => { window.playground.use.retell?.(); }", api_visibility="private")
-    use.select(uses.choose, outputs=[use, num_images, style], queue=False, trigger_mode="multiple", **QUIET)
+    use.select(choose_use, outputs=[use, num_images, style], queue=False, trigger_mode="multiple", **QUIET)
     verdict.follow(engine, opinion, prompt, style, use)
-    return GenerateTab(outbox, steps, best, open_on)
+    return GenerateTab(outbox, steps, guidance, open_on)

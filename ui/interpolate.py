@@ -17,9 +17,10 @@ from PIL import Image
 
 from dalle.config import MAX_STAGES, MIN_TRUNCATION
 from dalle.engine import route_of
-from dalle.images import data_uri
+from dalle.images import bounded, data_uri
 from dalle.requests import PathRequest, seed_or_random, with_seeds
 from ui import components, inputs, links, verdict
+from ui.abilities import settable
 from ui.album import Album
 from ui.code import path_code
 from ui.deliver import DeliverPath, linked_plan, path_name
@@ -130,9 +131,9 @@ class Interpolate(Handlers):
             gr.Tabs(selected="interpolate"),
             *(stage["prompt"] or "" for stage in stages[:2]),
             *("" if stage["seed"] is None else str(stage["seed"]) for stage in stages[:2]),
-            asked.style or inputs.ANY_STYLE,
-            asked.pacing != "raw",
-            within(asked.truncation, MIN_TRUNCATION, 1, 1.0),
+            settable("morph-style", asked.style or inputs.ANY_STYLE, self._engine),
+            settable("even", asked.pacing != "raw", self._engine),
+            settable("morph-truncation", within(asked.truncation, MIN_TRUNCATION, 1, 1.0), self._engine),
             {"stages": stages, "loop": said["loop"]},
         )
 
@@ -190,7 +191,7 @@ class Interpolate(Handlers):
             with closing(self._engine.interpolate(wish, cancel=run.cancel)) as items:
                 metadata = self._engine.path_metadata(wish)
                 for frame in items:
-                    frames[frame.index] = frame.image
+                    frames[frame.index] = bounded(frame.image)
                     sent[str(frame.index)] = data_uri(frame.image)
                     now = time.monotonic()
                     if is_level(len(frames)) or now - reported >= BATCH_SECONDS:
@@ -245,9 +246,7 @@ class Compare:
             return {"frames": {str(frame.index): data_uri(frame.image) for frame in items}}
 
 
-def sent_stages(
-    prompt_a: object, prompt_b: object, plan: object, seed_a: object = None, seed_b: object = None
-) -> list[Any]:
+def sent_stages(prompt_a: object, prompt_b: object, plan: object, seed_a: object = None, seed_b: object = None) -> list[Any]:
     """The stages that a page sends: its plan's, the first two of which have prompt and seed in boxes of their own."""
     given = plan.get("stages") if isinstance(plan, dict) else None
     stages = list(given) if isinstance(given, list) else []
@@ -288,6 +287,7 @@ def is_level(count: int) -> bool:
 def interpolate_tab(engine: Engine, runs: Runs, direct: Direct, settings: PageSettings, tabs: gr.Tabs) -> Outbox:
     """Lays the tab out and wires it. Returns the outbox of its path, which the API shares."""
     fields = ["morph-a", "morph-b"]
+    components.why("why-interpolate")
     with gr.Row(elem_classes="bench"):
         with gr.Column(elem_classes="ask"):
             boxes, opinions, seeds = [], [], []
@@ -339,9 +339,7 @@ def interpolate_tab(engine: Engine, runs: Runs, direct: Direct, settings: PageSe
         "trigger_mode": "multiple",
         **QUIET,
     }
-    rolled = roll.click(
-        lambda: (str(seed_or_random(None)), str(seed_or_random(None))), outputs=seeds, queue=False, **QUIET
-    )
+    rolled = roll.click(lambda: (str(seed_or_random(None)), str(seed_or_random(None))), outputs=seeds, queue=False, **QUIET)
     values = {"prompt_a": boxes[0], "prompt_b": boxes[1], "seed_a": seeds[0], "seed_b": seeds[1], "style": style}
     values |= {"even": even, "truncation": truncation, "plan": stages}
     for begun in (

@@ -4,33 +4,34 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable
-from functools import cache
+from functools import lru_cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from ui import components
+from ui.abilities import boxes, greyed, needs_table
 from ui.about import about_tab, card_text
 from ui.album import album_tab
 from ui.api import add_endpoints
 from ui.components import asset
 from ui.direct import Direct
-from ui.generate import generate_tab
+from ui.generate import GenerateTab, generate_tab
 from ui.interpolate import interpolate_tab
 from ui.language import SWITCH, language_head
 from ui.learn import learn_tab
 from ui.line import Line
 from ui.mix import mix_tab
-from ui.runner import session_of
+from ui.models import ModelBox
+from ui.runner import QUIET, session_of
 from ui.runs import Runs
 from ui.search import search_tab
 from ui.settings import PageSettings
 from ui.theme import playground_theme
 
 if TYPE_CHECKING:
-    from dalle.engine import Engine, EngineStatus
-
-STATUS_SECONDS = 1.0
+    from dalle.engine import Engine
 
 OUTER_QUEUE = 256
 """Requests that gradio holds before it refuses one by itself: enough for our line to answer all that come at once."""
@@ -44,6 +45,7 @@ def build_demo(engine: Engine, settings: PageSettings | None = None) -> gr.Block
     settings = settings or PageSettings()
     runs = Runs(Line(settings.at_once, settings.max_queue, settings.max_per_session, settings.max_per_address))
     direct = Direct(engine, runs)
+    models = ModelBox(engine, direct, settings, lambda: demo.server_name)
     sweep_seconds = max(1, min(300, settings.keep_seconds))
     with gr.Blocks(
         title=settings.title,
@@ -53,7 +55,15 @@ def build_demo(engine: Engine, settings: PageSettings | None = None) -> gr.Block
     ) as demo:
         with gr.Row(elem_id="masthead"):
             gr.HTML(masthead(settings), apply_default_css=False, js_on_load=None, elem_id="title")
-            status = gr.HTML(status_line(engine.status), apply_default_css=False, js_on_load=None, elem_id="status")
+            status = components.model(
+                models.told() | {"key": "", "lacks": {}},  # of those who come later nothing is known yet
+                "status",
+                models=settings.models,
+                needs=needs_table(),
+                look=models.look,
+                describe=models.describe,
+                switch=models.switch,
+            )
             gr.HTML(SWITCH, apply_default_css=False, js_on_load=None, elem_id="language")
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Generate", id="generate"):
@@ -71,7 +81,7 @@ def build_demo(engine: Engine, settings: PageSettings | None = None) -> gr.Block
             with gr.Tab("About", id="about"):
                 card = about_tab(settings)
         add_endpoints(engine, runs.line, generate.outbox, animations, settings)
-        watch_status(engine, demo, status, card, generate.steps, generate.best)
+        follow_model(engine, models, demo, status, card, generate)
         demo.unload(forget(runs))
     demo.max_threads = settings.at_once + settings.max_queue + SPARE_THREADS
     demo.queue(max_size=OUTER_QUEUE, default_concurrency_limit=4)
@@ -120,50 +130,43 @@ def masthead(settings: PageSettings) -> str:
     )
 
 
-def status_line(status: EngineStatus) -> str:
-    """The model's state in words; its colour only repeats them."""
-    words = {"loading": "Loading the model", "ready": "Ready", "failed": "The model could not be loaded"}[status.state]
-    details = {"loading": status.model, "ready": f"{status.model} on {status.device}", "failed": status.message}
-    role = "alert" if status.state == "failed" else "status"
-    return (
-        f'<p class="model-status" role="{role}" data-state="{status.state}"><b>{words}</b>'
-        f"<span>{html.escape(details[status.state])}</span></p>"
-    )
-
-
-def watch_status(
-    engine: Engine, demo: gr.Blocks, status: gr.HTML, card: gr.Markdown, steps: gr.Slider, best: gr.Checkbox
+def follow_model(
+    engine: Engine, models: ModelBox, demo: gr.Blocks, status: gr.HTML, card: gr.Markdown, generate: GenerateTab
 ) -> None:
-    """Keeps the status line current until the model is ready or has failed, then shows its card and stops the clock.
+    """Sets a page up for the model that is loaded: when it is opened, and when its model box has seen that there is another.
 
-    What kind of model comes from elsewhere is known only then: the steps it was made for replace those that were guessed, and
-    "best first" is offered where it has a ranker.
+    Steps and guidance are set where the model's are others than those that were guessed, and always where another model came: what
+    was right for the former says nothing of this one.
     """
-    clock = gr.Timer(STATUS_SECONDS)
-    guessed = steps.value
+    controls = boxes(demo)
+    usual = {generate.steps: lambda: engine.default_steps[0], generate.guidance: lambda: engine.default_guidance}
+    guessed = {box: box.value for box in usual}
 
-    @cache  # the card of a loaded model doesn't change, and finding it may ask the Hub
-    def model_card() -> str:
+    @lru_cache(maxsize=2)  # finding it may ask the Hub
+    def card_of(key: str) -> str:
         return card_text(engine.card())
 
-    def look() -> tuple[str, gr.Timer, str, Any, Any]:
-        now = engine.status
-        ready = now.state == "ready"
-        return (
-            status_line(now),
-            gr.Timer(active=now.state == "loading"),
-            model_card() if ready else "",
-            gr.update(value=engine.default_steps[0]) if ready and engine.default_steps[0] != guessed else gr.skip(),
-            gr.update(visible=engine.has_ranker) if ready else gr.skip(),
-        )
+    def set_up(shown: object) -> dict[Any, Any]:
+        before = shown if isinstance(shown, dict) else {}
+        now = models.told()
+        key, known = now["key"], before.get("key")
+        if not key:
+            return {status: now}
+        lacked = before.get("lacks")
+        changes = {box: greyed(box, now["lacks"], lacked if isinstance(lacked, dict) else {}) for box in controls}
+        for box, found in usual.items():
+            value = found()
+            if known not in ("", None, key) or (not known and value != guessed[box]):
+                changes[box] = changes.get(box, {}) | {"value": value}
+        return {status: now, card: card_of(key)} | {box: gr.update(**change) for box, change in changes.items() if change}
 
     gr.on(
-        [demo.load, clock.tick],
-        look,
-        outputs=[status, clock, card, steps, best],
+        [demo.load, status.submit],
+        set_up,
+        inputs_kwargs={"shown": status},
+        outputs=[status, card, *{*controls, *usual}],
         queue=False,
-        show_progress="hidden",
-        api_visibility="private",
+        **QUIET,
     )
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
+import gradio as gr
 import numpy as np
 
 from dalle.config import SettingError
 from dalle.images import data_uri
 from dalle.requests import GenerateRequest
-from ui import components, inputs
+from ui import components, inputs, lineage
 from ui.direct import Direct, visitor_name
 from ui.generate import kept
 from ui.search import reference_tile
@@ -105,6 +106,7 @@ def numbers(values: np.ndarray) -> list[list[float]]:
 
 
 def learn_tab(engine: Engine, direct: Direct, settings: PageSettings) -> None:
-    """Lays the tab out."""
+    """Lays the tab out: the look inside, and below it where the design comes from."""
     handlers = Learn(engine, direct)
     components.learn("learn", look=handlers.look, history=handlers.history, example=settings.examples[3])
+    gr.HTML(lineage.whole_page(), apply_default_css=False, js_on_load=None, elem_id="lineage")

@@ -15,6 +15,7 @@ from dalle.config import MAX_SEED, DalleError, SettingError
 from dalle.images import data_uri
 from dalle.requests import Picture, picture_metadata
 from ui import components, inputs, links
+from ui.abilities import settable
 from ui.direct import Direct, visitor_name
 from ui.outbox import Outbox
 from ui.runner import QUIET, session_of
@@ -159,6 +160,7 @@ def asked_seeds(value: object) -> list[int]:
 
 def mix_tab(engine: Engine, direct: Direct, settings: PageSettings, tabs: gr.Tabs) -> None:
     """Lays the tab out and wires it."""
+    components.why("why-mix")
     with gr.Row(elem_classes="bench"):
         with gr.Column(elem_classes="ask"):
             boxes = []
@@ -186,5 +188,10 @@ def mix_tab(engine: Engine, direct: Direct, settings: PageSettings, tabs: gr.Tab
     handlers = Mix(engine, direct, Outbox(pad))
     values = {f"prompt_{corner}": box for corner, box in zip(CORNERS, boxes, strict=True)} | {"style": style}
     pad.submit(handlers.keep, inputs_kwargs=values, outputs=pad, queue=False, trigger_mode="multiple", **QUIET)
-    pad.input(open_sent, outputs=[tabs, *boxes, style], queue=False, trigger_mode="multiple", **QUIET)
+
+    def open_link(event: gr.EventData) -> tuple[Any, ...]:
+        *opened, named = open_sent(event)
+        return *opened, settable("mix-style", named, engine)
+
+    pad.input(open_link, outputs=[tabs, *boxes, style], queue=False, trigger_mode="multiple", **QUIET)
     style.input(None, js="() => { window.playground.redraw?.(); }", api_visibility="private")

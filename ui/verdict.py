@@ -29,7 +29,7 @@ def judge_prompt(engine: Engine, prompt: object, style: object = None, use: obje
     """The verdict on one prompt, with the words of a use, as the page's JSON. Never raises: a message takes its place."""
     try:
         prompt = inputs.text(prompt)
-        if not prompt.strip():
+        if not prompt.strip() or "judge" in engine.lacks:
             return EMPTY
         return describe(engine.judge(drawn_as(prompt, inputs.use_of(use)), inputs.style_name(style)), prompt)
     except NotReadyError as error:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from itertools import chain
 
 import numpy as np
@@ -21,6 +22,7 @@ from dalle.config import (
     MAX_STEPS,
     STYLES,
     Cancelled,
+    CheckpointError,
     ModelChangedError,
     NotReadyError,
     PromptError,
@@ -29,6 +31,7 @@ from dalle.config import (
 )
 from dalle.engine import BATCH, EngineStatus, route_of
 from dalle.history import Moment, TrainingHistory
+from dalle.hub import Description
 from dalle.insight import Insight, Word
 from dalle.interpolation import Route
 from dalle.judge import Judgement
@@ -54,15 +57,36 @@ VECTOR = np.eye(16, dtype=np.float32)[3]
 KNOWN = ("a red apple", "a green apple", "a cat", "a dog", "a yellow star")
 
 
+@dataclass(frozen=True)
+class Other:
+    """A model to change to."""
+
+    model: str
+    kind: str = "StableDiffusionPipeline"
+    card: str = CARD
+    lacks: dict[str, str] = field(default_factory=dict)
+    steps: tuple[int, int] = (2, 1)
+    guidance: float = DEFAULT_GUIDANCE
+    size: tuple[int, int] = (IMAGE_SIZE, IMAGE_SIZE)
+    broken: str = ""
+
+    @property
+    def description(self) -> Description:
+        return Description(self.model, "a1b2c3d4e5" * 4, self.kind, self.card, "openrail++", 5_200_000_000)
+
+
 class FakeEngine:
     """Deterministic: a picture's colour follows from its seed, a frame's from its place.
 
     `delay` is the time of a step in seconds; a run halts after its `pause_at`-th step for as long as that is set.
     `steps_done` counts the steps of all runs, `active` the runs at work, so that a test can see whether work goes on.
     The prompt "crash" raises an error that no user should see.
+
+    `others` are the models that it can change to, with what is known of each and what it lacks; `arriving` holds a change up for as
+    long as it is cleared. `size` is that of its pictures, which are opaque where it is another than the usual.
     """
 
-    def __init__(self, delay: float = 0.0, ready: bool = True) -> None:
+    def __init__(self, delay: float = 0.0, ready: bool = True, size: tuple[int, int] = (IMAGE_SIZE, IMAGE_SIZE)) -> None:
         self.delay = delay
         self.pause_at: int | None = None
         self.steps_done = 0
@@ -70,7 +94,13 @@ class FakeEngine:
         self.most_active = 0
         self.styles = tuple(STYLES)
         self.default_steps = (2, 1)
-        self.has_ranker = True
+        self.default_guidance = DEFAULT_GUIDANCE
+        self.lacks: dict[str, str] = {}
+        self.others: dict[str, Other] = {}
+        self.arriving = threading.Event()
+        self.arriving.set()
+        self.described: list[str] = []
+        self.size = size
         self.model = "tests/fake"
         self.revision = "fa4e"
         self.mixed: list[MixRequest] = []
@@ -80,6 +110,7 @@ class FakeEngine:
         moments = [Moment("prior", 10, 10, 1.0), Moment("prior", 20, 20, 2.5), Moment("distill", 5, 25, 4.0)]
         self.history = TrainingHistory(KNOWN[:2], moments, Packed.of([disc((30 * place, 0, 0)) for place in range(6)]))
         self.paths: list[PathRequest] = []
+        self._card = CARD
         self._lock = threading.Lock()
         self._status = EngineStatus("ready" if ready else "loading", "" if ready else "Loading the weights.", "cpu", "tests/fake")
 
@@ -90,16 +121,32 @@ class FakeEngine:
     def become(self, state: str, message: str = "") -> None:
         self._status = EngineStatus(state, message, "cpu", self.model)  # type: ignore[arg-type]
 
+    def describe(self, model: str) -> Description:
+        self.described.append(model)
+        found = self.others.get(model)
+        if found is None:
+            raise CheckpointError(f"There is no folder {model} here and no public repository {model} on the Hub.")
+        return found.description
+
     def switch(self, model: str) -> None:
         """What is at work then ends at its next step."""
+        found = self.others.get(model, Other(model))
+        assert self.arriving.wait(60)
+        if found.broken:
+            raise CheckpointError(found.broken)
         self.model, self.revision = model, f"fa4e of {model}"
+        self.lacks, self.default_steps, self.default_guidance = found.lacks, found.steps, found.guidance
+        self.styles = () if "styles" in self.lacks else tuple(STYLES)
+        self.size, self._card = found.size, found.card
         self.become("ready")
 
     def card(self) -> str | None:
-        return CARD
+        return self._card
 
     def judge(self, prompt: str, style: str | None = None) -> Judgement:
         self._ready()
+        if "judge" in self.lacks:
+            raise NotReadyError(self.lacks["judge"])
         words = set(self._clean(prompt).split())
         overlap = sorted(KNOWN, key=lambda caption: -len(words & set(caption.split())))
         share = len(words & set(overlap[0].split())) / len(words | set(overlap[0].split()))
@@ -118,7 +165,7 @@ class FakeEngine:
         self._ready()
         prompt = self._clean(request.prompt)
         steps = self.default_steps[0] if request.num_inference_steps is None else request.num_inference_steps
-        guidance = DEFAULT_GUIDANCE if request.guidance_scale is None else request.guidance_scale
+        guidance = self.default_guidance if request.guidance_scale is None else request.guidance_scale
         self._within("number of pictures", request.num_images, 1, MAX_IMAGES)
         self._within("number of steps", steps, 1, MAX_STEPS)
         self._within("guidance", guidance, 0, MAX_GUIDANCE)
@@ -126,8 +173,12 @@ class FakeEngine:
         self._within("seed", seed, 0, MAX_SEED)
         if prompt == "crash":
             raise RuntimeError(f"secret: {prompt}")
-        judgement = self.judge(prompt)
-        if request.strict and judgement.refused:
+        self._needs("styles", request.style)
+        self._needs("truncation", request.truncation != 1)
+        self._needs("negative", request.negative_prompt)
+        self._needs("guidance", guidance != self.default_guidance)
+        self._needs("ranker", request.candidates)
+        if request.strict and (judgement := self.judge(prompt)).refused:
             raise RefusedError("Strict mode: this prompt would not be drawn well.", judgement)
         if request.candidates is not None:
             self._within("number of candidates", request.candidates, request.num_images, MAX_CANDIDATES)
@@ -159,15 +210,18 @@ class FakeEngine:
             for place in range(request.num_images):
                 index = request.candidates - 1 - place
                 own = (seed + index) % 2**32
-                picture = disc((own * 47 % 256, own * 91 % 256, own * 13 % 256))
+                picture = self._disc((own * 47 % 256, own * 91 % 256, own * 13 % 256))
                 yield Picture(picture, place, request.prompt, own, self.delay, (index + 1) / request.candidates, settings)
 
     def surprise(self, seed: int | None = None) -> str:
         self._ready()
+        self._needs("judge")
         return KNOWN[-1]
 
     def mix(self, request: MixRequest, cancel: threading.Event | None = None) -> Picture:
         self._ready()
+        self._needs("mixing")
+        self._needs("styles", request.style)
         self.mixed.append(request)
         for prompt in request.prompts:
             self._clean(prompt)
@@ -180,7 +234,7 @@ class FakeEngine:
             "guidance_scale": DEFAULT_GUIDANCE if request.guidance_scale is None else request.guidance_scale,
             "style": request.style,
             "truncation": request.truncation,
-            "model": "tests/fake",
+            "model": self.model,
             "revision": self.revision,
         }
         for seed in settings["seeds"]:
@@ -188,11 +242,12 @@ class FakeEngine:
         self._step(cancel, 1, self.model)
         parts = (round(255 * share) + seed for share, seed in zip(settings["weights"], settings["seeds"], strict=True))
         colour = tuple(part % 256 for part in (*parts, 0, 0))[:3]
-        return Picture(disc(colour), 0, " | ".join(request.prompts), settings["seeds"][0], self.delay, 0.5, settings)
+        return Picture(self._disc(colour), 0, " | ".join(request.prompts), settings["seeds"][0], self.delay, 0.5, settings)
 
     def search(self, prompt: str, vectors: np.ndarray, limit: int | None = None) -> list[Match]:
         """The later a picture, the better it fits."""
         self._ready()
+        self._needs("ranker")
         self._clean(prompt)
         if len(vectors) and vectors.shape[1] != len(VECTOR):
             raise SettingError("Give the vectors that this model's ranker made.")
@@ -201,12 +256,16 @@ class FakeEngine:
     def search_reference(self, prompt: str, limit: int | None = None) -> list[Match]:
         """By shared words."""
         self._ready()
+        self._needs("ranker")
+        if "reference" in self.lacks:
+            return []
         words = set(self._clean(prompt).split())
         fit = [len(words & set(drawing.label.split())) / len(words) for drawing in self.reference.drawings]
         return [Match(index, fit[index]) for index in sorted(range(len(fit)), key=lambda index: -fit[index])][:limit]
 
     def insight(self, request: GenerateRequest, cancel: threading.Event | None = None) -> Insight:
         """Each word attended to from the patch of its own number alone."""
+        self._needs("insight")
         picture = next(item for item in self.generate(request, cancel) if isinstance(item, Picture))
         text = request.prompt.lower()
         found = text.split()
@@ -214,9 +273,9 @@ class FakeEngine:
         for place, word in enumerate(found):
             attention = np.zeros((4, 4), np.float32)
             attention.flat[place % 16] = 1
-            without = disc((200, 0, 0)) if len(found) > 1 else None
+            without = self._disc((200, 0, 0)) if len(found) > 1 else None
             words.append(Word(word, (word,), attention, without, np.full((16, 16), 0.1 * place) if without else None))
-        grey = disc((128, 128, 128))
+        grey = self._disc((128, 128, 128))
         pieces = ("[CLS]", *found, "[SEP]")
         channels = np.linspace(-1, 1, 8 * 256, dtype=np.float32).reshape(8, 16, 16)
         nearest = ((0, 0.25), (1, 0.5))
@@ -229,14 +288,19 @@ class FakeEngine:
             for index in range(request.num_images):
                 for step in range(1, steps + 1):
                     self._step(cancel, index * steps + step, model)
-                    yield StepProgress(index, step, steps, preview=lambda: disc((128, 128, 128)))
+                    yield StepProgress(index, step, steps, preview=lambda: self._disc((128, 128, 128)))
                 own = (seed + index) % 2**32
-                picture = disc((own * 47 % 256, own * 91 % 256, own * 13 % 256))
+                picture = self._disc((own * 47 % 256, own * 91 % 256, own * 13 % 256))
                 yield Picture(picture, index, request.prompt, own, steps * self.delay, 0.5, settings, VECTOR)
 
     def interpolate(self, request: InterpolateRequest | PathRequest, cancel: threading.Event | None = None) -> Iterator[Frame]:
         self._ready()
         path = as_path(request)
+        self._needs("mixing")
+        self._needs("pacing", path.pacing == "even")
+        self._needs("styles", path.style)
+        self._needs("truncation", path.truncation != 1)
+        self._needs("given", any(stage.image for stage in path.stages))
         route = route_of(path)
         for stage in path.stages:
             if stage.image is None or stage.prompt.strip():
@@ -264,11 +328,18 @@ class FakeEngine:
                 stage = path.stages[leg] if index in route.stages else None
                 green = stage.image.resize((1, 1)).getpixel((0, 0))[1] if stage is not None and stage.image else 0
                 colour = (round((255 if path.moving == "both" else 100) * position), green, round(255 * (1 - position)))
-                yield Frame(order, index, step / route.gaps[leg], disc(colour), total, leg)
+                yield Frame(order, index, step / route.gaps[leg], self._disc(colour), total, leg)
+
+    def _disc(self, colour: tuple[int, int, int]) -> Image.Image:
+        return disc(colour, self.size)
 
     def _ready(self) -> None:
         if self._status.state != "ready":
             raise NotReadyError(self._status.message)
+
+    def _needs(self, feature: str, wanted: object = True) -> None:
+        if wanted and feature in self.lacks:
+            raise SettingError(self.lacks[feature])
 
     def _clean(self, prompt: str) -> str:
         if not prompt.strip():
@@ -308,8 +379,12 @@ class FakeEngine:
                 self.active -= 1
 
 
-def disc(colour: tuple[int, int, int]) -> Image.Image:
-    """A disc on transparency."""
-    image = Image.new("RGBA", (IMAGE_SIZE, IMAGE_SIZE), (0, 0, 0, 0))
-    ImageDraw.Draw(image).ellipse((40, 40, 216, 216), fill=(*colour, 255))
+def disc(colour: tuple[int, int, int], size: tuple[int, int] = (IMAGE_SIZE, IMAGE_SIZE)) -> Image.Image:
+    """A disc on transparency; on white where the picture has another size than the usual."""
+    usual = size == (IMAGE_SIZE, IMAGE_SIZE)
+    image = Image.new("RGBA" if usual else "RGB", size, (0, 0, 0, 0) if usual else (255, 255, 255))
+    side = min(size)
+    ImageDraw.Draw(image).ellipse(
+        (side * 5 // 32, side * 5 // 32, side * 27 // 32, side * 27 // 32), fill=(*colour, 255) if usual else colour
+    )
     return image

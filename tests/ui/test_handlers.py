@@ -15,7 +15,6 @@ from ui import verdict
 from ui.about import card_text
 from ui.generate import MORE_STRENGTH, Generate, told
 from ui.interpolate import Interpolate, is_level
-from ui.layout import status_line
 from ui.outbox import Outbox
 from ui.runner import never_silent
 from ui.runs import Runs
@@ -256,7 +255,6 @@ def test_a_failed_model_is_told():
     engine = FakeEngine()
     engine.become("failed", "The checkpoint is truncated: fetch it again.")
     assert generate(engine)[-1][0]["message"] == "The checkpoint is truncated: fetch it again."
-    assert "truncated" in status_line(engine.status)
 
 
 def test_frames_come_coarse_to_fine_with_both_animations():
@@ -297,12 +295,6 @@ def test_the_judge_waits_for_the_model():
     assert verdict.judge_prompt(engine, "a cat")["state"] == "waiting"
     engine.become("failed", "No weights.")
     assert verdict.judge_prompt(engine, "a cat") == {"state": "absent", "message": "No weights."}
-
-
-def test_the_status_line_is_escaped():
-    engine = FakeEngine()
-    engine.become("failed", "<script>alert(1)</script>")
-    assert "<script>" not in status_line(engine.status)
 
 
 def test_a_card_loads_nothing():

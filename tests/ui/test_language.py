@@ -48,7 +48,10 @@ ROOT = Path(__file__).parents[2]
 CHINESE: dict[str, Any] = {"locale": "zh-CN", "reduced_motion": "reduce"}
 PLACE = re.compile(r"\{[#@]?\w+\}")
 APART = ("placeholder", "option", "part")
-NAMES = "Open DALL·E|tests/fake|PNG|JPEG|SVG|PDF|JSON|MP4|WebP|zip|Python|MCP|API|cpu|cuda|dpi|CLS|SEP"
+NAMES = (
+    "Open DALL·E|DALL·E|unCLIP|CLIP|all-MiniLM-L6-v2|MiniLM|Transformer|Hub|user/repo@revision|user/repo|tests/fake|some/diffusion|"
+    "PNG|JPEG|SVG|PDF|JSON|MP4|WebP|zip|Python|MCP|API|CPU|GPU|cpu|cuda|dpi|CLS|SEP"
+)
 """What is called the same in both languages."""
 WRITTEN = (*KNOWN, "red", "apple", "a set", "a smiling face", "on a green meadow", "on the beach")
 """What visitors write here, and what the fake model was taught."""

@@ -13,6 +13,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from dalle.images import read_png_metadata
+from dalle.models import WITHOUT
 from dalle.requests import noise_of
 from tests.ui.conftest import PATIENCE, served
 from tests.ui.fake_engine import FakeEngine
@@ -297,12 +298,12 @@ def test_the_page_is_there_before_the_model(cache_folder, visit):
         expect(page.get_by_label("Best first")).to_be_visible()
         # A model from elsewhere turns out to be of another kind.
         site.engine.default_steps = (12, 6)
-        site.engine.has_ranker = False
+        site.engine.lacks = {"ranker": WITHOUT["ranker"]}
         site.engine.become("ready")
         expect(pictures(page)).to_have_count(1)
         expect(status).to_contain_text("Ready")
         expect(page.locator("#steps input[type=number]")).to_have_value("12")
-        expect(page.get_by_label("Best first")).not_to_be_visible()
+        expect(page.get_by_label("Best first")).to_be_disabled()
         page.get_by_role("tab", name="About").click()
         expect(page.locator("#model-card")).to_contain_text("Drawn by a test.")
 

@@ -1,6 +1,6 @@
 // A look inside one picture. server.look_inside answers {visitor, recipe} or {visitor, prompt} with {state, message, insight};
 // server.look_back answers {visitor} with {state, message, prompts, moments: [{stage, steps, minutes, images}]}.
-const { make, asker, album, visitor, toLook, mixture, starButton, menu, groundSwitch } = window.playground;
+const { make, asker, album, visitor, toLook, mixture, starButton, menu, groundSwitch, abilities } = window.playground;
 
 const HOT = [242, 71, 106];
 const COLD = [38, 120, 190];
@@ -10,9 +10,10 @@ const alarm = make("p.wall-alarm", { role: "alert", hidden: true });
 const field = make("input", { type: "text", id: "learn-prompt", maxlength: 400, placeholder: props.example, autocomplete: "off" });
 const form = make("form.find", {}, make("label", { for: "learn-prompt" }, "Look inside a picture of"), field, make("button.tool", { type: "submit" }, "Look inside"));
 const hint = make("p.hint", {}, "Or press ⋯ on any picture of yours and choose “Look inside”.");
+const why = make("p.wall-note", { role: "note", hidden: true });
 const parts = make("div.parts");
 const root = make("section.wall.learn", { "aria-label": "A look inside" });
-root.append(make("div.wall-bar", {}, status, groundSwitch(root)), form, hint, alarm, parts);
+root.append(make("div.wall-bar", {}, status, groundSwitch(root)), why, form, hint, alarm, parts);
 element.replaceChildren(root);
 
 const complain = (message) => {
@@ -134,8 +135,10 @@ const show = (seen) => {
 let turn = 0;
 let asked = null; // what is shown, or on its way
 const look = async (question) => {
+  if (abilities.why("learn")) return;
   const mine = ++turn;
   asked = question;
+  stale = false;
   complain("");
   status.textContent = "Looking inside";
   root.setAttribute("aria-busy", "true");
@@ -159,9 +162,15 @@ form.addEventListener("submit", (event) => {
 const chosen = make("div.parts");
 const past = make("section.part", { hidden: true });
 parts.append(chosen, past);
+let back = 0;
 const lookBack = async () => {
+  const mine = ++back;
+  const reason = abilities.why("learn/history");
+  past.hidden = !reason;
+  past.replaceChildren(...(reason ? [make("h3", {}, "How it learned"), make("p", {}, reason)] : []));
+  if (reason) return;
   const answer = await ask(() => server.look_back({ visitor }));
-  if (answer.state !== "done" || !answer.moments.length || !element.isConnected) return;
+  if (answer.state !== "done" || !answer.moments.length || mine !== back || !element.isConnected) return;
   const { prompts, moments } = answer;
   const pictures = prompts.map((prompt, place) => drawing(moments[0].images[place], prompt, 128));
   const told = make("output", { for: "learn-moment" });
@@ -187,19 +196,37 @@ const lookBack = async () => {
   move();
 };
 
+// What is shown is of the model that was there: another one is looked at anew.
+let stale = true;
 let looked = false;
 const arrive = () => {
   if (!element.isConnected) return;
   const recipe = toLook(arrive);
   if (recipe) look({ recipe });
-  else if (!asked && root.checkVisibility()) {
+  else if (stale && root.checkVisibility()) {
     const newest = album.all().find(({ recipe }) => !mixture(recipe));
-    look(newest ? { recipe: newest.recipe } : { prompt: props.example });
+    look(asked ?? (newest ? { recipe: newest.recipe } : { prompt: props.example }));
   }
   if (!looked && root.checkVisibility()) {
     looked = true;
     lookBack();
   }
 };
+abilities.listen(element, () => {
+  const reason = abilities.why("learn");
+  abilities.tellIn(why, reason);
+  hint.hidden = Boolean(reason);
+  for (const part of [field, form.lastChild]) part.disabled = Boolean(reason);
+  stale = true;
+  looked = false;
+  if (reason) {
+    turn += 1;
+    chosen.replaceChildren();
+    root.removeAttribute("aria-busy");
+    delete root.dataset.shown;
+    status.textContent = "Nothing to see";
+  }
+  arrive();
+});
 new IntersectionObserver((seen) => seen.some((entry) => entry.isIntersecting) && arrive()).observe(root);
 arrive();

@@ -5,7 +5,7 @@
 // "webp", "mp4" or "zip", link, speed, eased, pingpong} with {state, message, address, name}; server.compare_path answers {visitor, link}
 // with {state, message, frames} of the path on which only the text moves. All frames are kept here, decoded, so that a drag never asks the
 // server.
-const { make, address, after, box, groundSwitch, visitor, copy, linkTo, takeLink, dropdown, item, saver, lineVoice } = window.playground;
+const { make, address, after, box, groundSwitch, visitor, copy, linkTo, takeLink, dropdown, item, saver, lineVoice, abilities, paint } = window.playground;
 
 const SIDE = 256;
 const AGAIN = 800; // milliseconds before the server is asked again, when it said to wait
@@ -112,7 +112,7 @@ const draw = () => {
   if (frame < 0 || frame === shown) return;
   shown = frame;
   context.clearRect(0, 0, SIDE, SIDE);
-  context.drawImage(frames[frame], 0, 0, SIDE, SIDE);
+  paint(context, frames[frame], SIDE);
   root.dataset.frame = frame;
   const here = between(frame);
   canvas.removeAttribute("aria-hidden");
@@ -132,7 +132,7 @@ const drawRivals = (place) => {
   const { from, to, share, first, last } = between(place);
   let near = texts[place];
   for (let away = 1; !near && away < total; away++) near = texts[place - away] ?? texts[place + away];
-  if (near) on.drawImage(near, 0, 0, SIDE, SIDE);
+  if (near) paint(on, near, SIDE);
   textual.setAttribute("aria-label", near ? `Text path, ${Math.round(share * 100)} percent of the way from ${from} to ${to}` : "Text path, not there yet");
   faded.setAttribute("aria-label", `Cross-fade, ${Math.round(share * 100)} percent of the way from ${from} to ${to}`);
   if (!frames[first] || !frames[last]) return;
@@ -140,7 +140,7 @@ const drawRivals = (place) => {
   over.globalCompositeOperation = "lighter";
   for (const [picture, weight] of [[frames[first], 1 - share], [frames[last], share]]) {
     over.globalAlpha = weight;
-    over.drawImage(picture, 0, 0, SIDE, SIDE);
+    paint(over, picture, SIDE);
   }
   over.globalAlpha = 1;
   over.globalCompositeOperation = "source-over";
@@ -398,7 +398,7 @@ const prepare = () => {
   const texts = window.playground.plan?.texts() ?? props.fields.map((id) => box(id)?.value.trim() ?? "");
   const { state, prompts: current = [] } = props.value ?? {};
   const there = ["busy", "done"].includes(state) && texts.length === current.length && texts.every((text, side) => text === current[side]?.trim());
-  if (texts.every(Boolean) && !there) trigger("submit");
+  if (texts.every(Boolean) && !there && !abilities.why("path")) trigger("submit");
 };
 const still = after(STILL, prepare);
 const listen = (event) => {

@@ -1,7 +1,7 @@
 // A pad between four prompts. Value: {stamp, state, message, points: [{x, y, image}], file, recipe}; state is idle, done, waiting or error.
 // server.draw_points answers with such a value: {visitor, stamp, prompts, style, points: [[x, y], …], seeds}; the widget's "submit" asks
 // for one picture to keep, which comes with a file and a recipe: {stamp, points, seeds}, and its "input" for the prompts and the style of a link: {link}.
-const { make, address, after, album, box, fill, groundSwitch, copy, linkTo, onLink, visitor } = window.playground;
+const { make, address, after, album, box, fill, groundSwitch, copy, linkTo, onLink, visitor, abilities } = window.playground;
 
 const STILL = 500; // milliseconds without a key before the corners are drawn anew
 const AGAIN = 600; // milliseconds before the server is asked again, when it said to wait
@@ -42,7 +42,7 @@ let told = ["", "", "", ""]; // the prompts of what is shown
 // Asking: one question at a time, and always about where the handle is by then
 
 const ask = () => {
-  if (asked || !(cornersWanted || pointWanted)) return;
+  if (asked || !(cornersWanted || pointWanted) || abilities.why("pad")) return;
   if (!texts().some(Boolean)) return (cornersWanted = pointWanted = false);
   told = texts();
   const filled = CORNERS.map((_, index) => index).filter((index) => told[index]);
@@ -217,4 +217,15 @@ window.playground.redraw = () => {
 
 status.textContent = "Drag the picture between the corners";
 place();
+// Another model draws the corners anew.
+abilities.listen(element, () => {
+  const useless = Boolean(abilities.why("pad"));
+  handle.setAttribute("aria-disabled", useless);
+  for (const button of [seedsAnew, share]) button.disabled = useless;
+  if (useless) keep.disabled = true;
+  else if (root.checkVisibility()) {
+    cornersWanted = true;
+    ask();
+  } else told = told.map(() => null);
+});
 watch("value", () => receive(props.value ?? {}));

@@ -227,6 +227,44 @@ window.playground = (() => {
     };
   })();
 
+  // A picture on a square canvas, whole and in its proportions.
+  const paint = (pen, picture, side) => {
+    const { width = side, height = side } = picture;
+    const scale = side / Math.max(width, height);
+    pen.drawImage(picture, (side - width * scale) / 2, (side - height * scale) / 2, width * scale, height * scale);
+  };
+
+  // What the loaded model can't do: {feature: reason}, and which part of the page needs which features (ui/abilities.py).
+  const abilities = (() => {
+    const listeners = new Map(); // a widget's element -> what it does about it
+    let needs = {};
+    let lacks = {};
+    let told = "";
+    return {
+      why: (part) => (needs[part] ?? []).map((feature) => lacks[feature]).find(Boolean) ?? "",
+      // Called at once, and whenever there is another model.
+      listen: (element, listener) => {
+        listeners.set(element, listener);
+        listener();
+      },
+      tell: (key, now, table) => {
+        if (JSON.stringify([key, now]) === told) return;
+        told = JSON.stringify([key, now]);
+        [lacks, needs] = [now, table];
+        for (const [element, listener] of listeners) {
+          if (element.isConnected) listener();
+          else listeners.delete(element);
+        }
+      },
+      // A sentence in the place of what can't be used; "" takes it away.
+      tellIn: (place, reason) => {
+        place.hidden = !reason;
+        place.textContent = reason;
+      },
+      lookAgain: () => {},
+    };
+  })();
+
   // Behind a picture: other sizes and formats to save, its link, its Python. `kept` is {recipe, link, code}.
   const dropdown = (name, title, label, ...items) =>
     make("details.more", {}, make("summary", { "aria-label": name, title }, label), make("div.items", {}, ...items));
@@ -245,16 +283,25 @@ window.playground = (() => {
   const menu = (name, kept, server, say) => {
     const save = (what, size) => saver(server, () => ({ what, recipes: [kept.recipe], size }), say);
     const sizes = [64, 128, 512, 1024].map((size) => item(`${size}`, save("png", size), `PNG, ${size} by ${size} pixels`));
-    return dropdown(
+    const inside = mixture(kept.recipe) ? null : item("Look inside", () => look(kept.recipe), "What the model did, step by step");
+    const why = make("p.item-why", { hidden: true });
+    const opened = dropdown(
       `Save and share: ${name}`,
       "Save and share",
       "⋯",
       make("div.sizes", { role: "group", "aria-label": "PNG in another size" }, make("span", { "aria-hidden": "true" }, "PNG"), ...sizes),
       item("SVG", save("svg"), "Traced into vector graphics"),
-      mixture(kept.recipe) ? null : item("Look inside", () => look(kept.recipe), "What the model did, step by step"),
+      inside,
+      inside ? why : null,
       kept.link ? item("Copy link", (button) => copy(linkTo(kept.link), button), "A link that opens this picture here") : null,
       kept.code ? item("Copy Python", (button) => copy(kept.code, button), "A program that makes this picture") : null,
     );
+    opened.addEventListener("toggle", () => {
+      if (!inside || !opened.open) return;
+      abilities.tellIn(why, abilities.why("look-inside"));
+      inside.disabled = !why.hidden;
+    });
+    return opened;
   };
   document.addEventListener("keydown", (event) => {
     if (event.key !== "Escape") return;
@@ -388,6 +435,6 @@ window.playground = (() => {
   return {
     box, fill, check, make, address, after, groundSwitch, chooseGround: choose, visitor, takeLink, onLink, openLink, linkTo, copy, saveFiles, bulkSaver,
     use, saver, dropdown, item, menu, album, starButton, lineVoice, openTab, look, toLook,
-    mixture, asker,
+    mixture, asker, abilities, paint,
   };
 })();

@@ -1,7 +1,7 @@
 // Pictures found by text. server.find_pictures answers {visitor, text, vectors, space} with {state, message, own: [{index, score}],
 // reference: [{image, label, style, set}], of, space}; server.redraw_pictures as for the album. Its "select" asks to open a picture
 // of this browser: {recipe}.
-const { make, asker, groundSwitch, menu, album, starButton, visitor, fill, openTab, box } = window.playground;
+const { make, asker, groundSwitch, menu, album, starButton, visitor, fill, openTab, box, abilities } = window.playground;
 
 const AT_ONCE = 4;
 const WAIT = 350; // after the last key
@@ -10,12 +10,13 @@ const field = make("input", { type: "search", id: "search-text", maxlength: 400,
 const form = make("form.find", { role: "search" }, make("label", { for: "search-text" }, "What are you looking for?"), field, make("button.tool", { type: "submit" }, "Search"));
 const status = make("p.wall-status", { role: "status", "aria-live": "polite" }, "Search by words, in English");
 const alarm = make("p.wall-alarm", { role: "alert", hidden: true });
+const why = make("p.wall-note", { role: "note", hidden: true });
 const own = make("ul.tiles.found", { "aria-label": "Found among your pictures" });
 const known = make("ul.tiles.known", { "aria-label": "Found in the reference set" });
 const ownPart = make("section.found-part", { hidden: true }, make("h3", {}, "Made in this browser"), own);
 const knownPart = make("section.found-part", { hidden: true }, make("h3", {}, "Drawings that the model learned from"), known);
 const root = make("section.wall.search", { "aria-label": "Search" });
-root.append(make("div.wall-bar", {}, status, groundSwitch(root)), form, alarm, ownPart, knownPart);
+root.append(make("div.wall-bar", {}, status, groundSwitch(root)), why, form, alarm, ownPart, knownPart);
 element.replaceChildren(root);
 
 const complain = (message) => {
@@ -63,12 +64,12 @@ const knownTile = ({ image, label, style, set }) => {
 
 let turn = 0;
 const search = async () => {
-  const text = field.value.trim();
+  const text = abilities.why("search") ? "" : field.value.trim();
   const mine = ++turn;
   const current = () => mine === turn && element.isConnected;
   complain("");
   if (!text) {
-    status.textContent = "Search by words, in English";
+    if (!field.disabled) status.textContent = "Search by words, in English";
     ownPart.hidden = knownPart.hidden = true;
     return;
   }
@@ -100,6 +101,18 @@ const search = async () => {
   const unseen = entries.filter((entry) => !entry.vector || entry.space !== answer.space);
   if (unseen.length && current()) await redraw(unseen.map(({ recipe }) => recipe), current);
 };
+
+// Without a ranker nothing can be found; without a reference set only what was made here.
+abilities.listen(element, () => {
+  const useless = abilities.why("search");
+  abilities.tellIn(why, useless || abilities.why("search/reference"));
+  for (const part of [field, form.lastChild]) part.disabled = Boolean(useless);
+  turn += 1;
+  redrawn.clear();
+  ownPart.hidden = knownPart.hidden = true;
+  status.textContent = useless ? "Nothing to search with" : "Search by words, in English";
+  if (!useless && field.value.trim()) search();
+});
 
 let timer = 0;
 form.addEventListener("submit", (event) => {

@@ -2,7 +2,7 @@
 // boxes props.fields and props.seeds. Its "submit" says that something else than a text has changed. server.take_picture answers {visitor,
 // path} of an upload with {state, message, image, recipe, upload}; server.redraw_pictures is the album's. Other scripts of the tab find
 // what is asked for in window.playground.plan.
-const { make, box, fill, album, visitor, after } = window.playground;
+const { make, box, fill, album, visitor, after, abilities } = window.playground;
 
 const STILL = 500; // milliseconds without a change before it is told
 const PAGE = 12; // pictures of the album at first, and more at a time
@@ -155,8 +155,13 @@ const show = () => {
   list.hidden = rows.length <= FIRST && !rows.some(given) && !loop.checked;
   for (const button of firsts) button.hidden = !list.hidden;
   list.replaceChildren(...rows.map(item));
-  add.disabled = rows.length >= props.most;
-  add.textContent = add.disabled ? `${props.most} stages are the most` : "+ Add a stage";
+  const full = rows.length >= props.most;
+  const useless = Boolean(abilities.why("stages"));
+  for (const part of root.querySelectorAll("button, input")) part.disabled ||= useless;
+  for (const button of firsts) button.disabled = useless;
+  loop.disabled = useless;
+  add.disabled = full || useless;
+  add.textContent = full ? `${props.most} stages are the most` : "+ Add a stage";
 };
 
 add.addEventListener("click", () => {
@@ -246,6 +251,9 @@ const choosePicture = (place, opener) => {
   const more = make("button.tool", { type: "button", hidden: true }, "Show more");
   const zone = make("label.picker-drop", {}, make("b", {}, "A picture from this device"), make("span", {}, "PNG, JPEG or WebP. A PNG that was saved here is drawn again; any other is deleted after an hour. Its prompt may say what it shows: the pictures between are better then."), input);
   const dialog = make("dialog.picker", { "aria-label": `A picture for ${nameOf(place)}` }, make("h3", {}, `A picture for ${nameOf(place)}`), alarm, zone, make("h4", {}, "From your album"), pictures, make("div.picker-tools", {}, more, close));
+  const useless = abilities.why("stages/upload");
+  input.disabled = Boolean(useless);
+  if (useless) zone.append(make("p.picker-why", {}, useless));
   let open = true;
   const take = async (file, tries = 6) => {
     complain("");
@@ -269,7 +277,7 @@ const choosePicture = (place, opener) => {
   zone.addEventListener("dragover", (event) => event.preventDefault());
   zone.addEventListener("drop", (event) => {
     event.preventDefault();
-    if (event.dataTransfer.files[0]) take(event.dataTransfer.files[0]);
+    if (event.dataTransfer.files[0] && !input.disabled) take(event.dataTransfer.files[0]);
   });
 
   const entries = album.all();
@@ -344,6 +352,6 @@ window.playground.plan = {
 };
 
 element.replaceChildren(root);
-show();
+abilities.listen(element, show);
 watch("value", receive);
 receive();

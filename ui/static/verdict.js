@@ -1,5 +1,5 @@
 // The judge under a prompt box. Value: {state: empty|waiting|absent|judged|error, verdict, headline, score, reason, nearest, message}.
-const { box, fill, make, after } = window.playground;
+const { box, fill, make, after, abilities } = window.playground;
 
 const WAIT = 400; // milliseconds without a key before the judge is asked
 
@@ -13,7 +13,7 @@ const root = make("div.verdict");
 root.append(make("div.verdict-said", { "aria-live": "polite" }, make("div.verdict-head", {}, headline, score), meter, reason), nearest);
 element.replaceChildren(root);
 
-const ask = after(WAIT, () => trigger("submit"));
+const ask = after(WAIT, () => abilities.why("verdict") || trigger("submit"));
 // The answer may be the same as before, and then nothing calls `show`: it asks until it is told otherwise.
 const retry = after(1500, () => {
   if (!element.isConnected) return;
@@ -57,3 +57,11 @@ const show = () => {
 
 watch("value", show);
 show();
+// Quiet where the model has no judge; asked anew where another model has one.
+let quiet = "";
+abilities.listen(element, () => {
+  const reason = abilities.why("verdict");
+  root.hidden = Boolean(reason);
+  if (quiet && !reason) ask();
+  quiet = reason;
+});

@@ -3,7 +3,7 @@
 // and elsewhere a link to open in another widget. Its "select" asks for pictures like one of these: {way: "vary" or "more", recipe}; its
 // "input" for what a link says: {link}. server.deliver_files answers {visitor, what: "png", "svg", "kit" or the name of a use, recipes,
 // size} with {state, message, address, name}.
-const { box, make, address, fill, check, groundSwitch, menu, album, starButton, bulkSaver, use, takeLink, openLink, lineVoice } = window.playground;
+const { box, make, address, fill, check, groundSwitch, menu, album, starButton, bulkSaver, use, takeLink, openLink, lineVoice, abilities } = window.playground;
 
 const status = make("p.wall-status");
 const spoken = make("p.unseen", { role: "status", "aria-live": "polite" });
@@ -111,6 +111,7 @@ const show = () => {
   root.dataset.state = state;
   document.body.toggleAttribute("data-drawing", state === "busy");
   const failed = state === "error";
+  if (failed) abilities.lookAgain(); // it may be that there is another model
   complain(failed ? message : "");
   note.hidden = !value.note;
   note.textContent = value.note ?? "";
