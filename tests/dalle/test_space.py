@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 from gradio_client import Client
+from gradio_client.exceptions import AppError
 from huggingface_hub import SpaceHardware
 from packaging.requirements import Requirement
 from PIL import Image
@@ -261,6 +262,8 @@ def test_it_is_told_where_it_runs(tmp_path, monkeypatch):
     monkeypatch.setenv(place.MODEL, "c/d@e")
     monkeypatch.setenv(place.MODELS, " c/d@e, a/b ,, a/b")
     assert place.model_of(tmp_path) == "c/d@e" and place.models_of(tmp_path) == ("c/d@e", "a/b")
+    monkeypatch.setenv(place.MODELS, "a/b")
+    assert place.models_of(tmp_path) == ("c/d@e", "a/b")
     monkeypatch.setenv(place.MODELS, "")
     assert place.models_of(tmp_path) == ()
     monkeypatch.delenv(place.MODELS)
@@ -273,13 +276,16 @@ def test_it_is_told_where_it_runs(tmp_path, monkeypatch):
     assert place.models_of(tmp_path) == ()
 
 
-def test_the_folder_by_itself_draws_with_model_and_encoder_from_the_hub(hub, model, tmp_path):
+@pytest.mark.parametrize("zero", [False, True], ids=["cpu", "zero"])
+def test_the_folder_by_itself_draws_with_model_and_encoder_from_the_hub(hub, model, tmp_path, zero):
     add_encoder(hub)
     folder = tmp_path / "page"
     space.write(folder, space.contents(space.Plan(MODEL)))
-    with running(folder, hub, tmp_path / "home", free_port()) as url:
+    with running(folder, hub, tmp_path / "home", free_port(), zero=zero) as url:
         client = Client(url, verbose=False, download_files=tmp_path)
         paths, seeds, records = client.predict("a red apple", 1, 7, 2, api_name="/generate")
+        with pytest.raises(AppError, match="prompt is empty"):
+            client.predict(" ", api_name="/generate")
     with Image.open(paths[0]) as image:
         assert image.size == (256, 256) and len(image.getcolors(256 * 256)) > 10
     assert seeds == [7] and read_png_metadata(paths[0])["prompt"] == "a red apple"
@@ -289,3 +295,5 @@ def test_the_folder_by_itself_draws_with_model_and_encoder_from_the_hub(hub, mod
     assert any(path.startswith(f"/{MODEL}/resolve") and "prior" in path for path in asked)
     assert sum(one.sent for one in hub.log) > 90_000_000  # the encoder's weights came that way
     assert {one.user for one in hub.log} == {""}
+    said = (tmp_path / "home" / "output").read_text()
+    assert ("on ZeroGPU" in said) == zero and "Traceback" not in said and "apple" not in said
