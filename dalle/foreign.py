@@ -34,7 +34,7 @@ from torch.overrides import TorchFunctionMode
 
 from dalle.config import MAX_GUIDANCE, MAX_STEPS, CheckpointError, PromptError, SettingError
 from dalle.hardware import check_room
-from dalle.hub import check_weights, read_json, variant_of
+from dalle.hub import check_weights, read_json, variant_of, weights_of
 from dalle.interpolation import mix_noise
 from dalle.models import WITHOUT, NotAtHandError, Recipe
 from dalle.text import clean_prompt
@@ -232,14 +232,6 @@ def find_old_places(folder: Path) -> None:
         moved = f"diffusers.pipelines.deprecated.{library}"
         if library.isidentifier() and not hasattr(diffusers.pipelines, library) and find_spec(moved):
             setattr(diffusers.pipelines, library, importlib.import_module(moved))
-
-
-def weights_of(folder: Path) -> list[Path]:
-    """The weight files that opening a folder reads."""
-    ending = f".{variant}.safetensors" if (variant := variant_of(folder)) else ".safetensors"
-    index = read_json(folder / "model_index.json")
-    parts = [folder / name for name, value in index.items() if isinstance(value, list) and (folder / name).is_dir()]
-    return [path for part in parts for path in sorted(part.glob(f"*{ending}"))]
 
 
 def bytes_needed(paths: Sequence[Path], dtype: torch.dtype) -> int:

@@ -26,7 +26,7 @@ WITHOUT = {
     "ranker": "This model has no ranker: it can't tell which pictures fit a text best.",
     "reference": "This model brings no reference drawings to search in.",
     "history": "This model brings no pictures of how it learned.",
-    "negative": "This model draws without guidance, so a negative prompt can't act: leave it empty.",
+    "negative": "This model takes no negative prompt: leave it empty.",
     "guidance": "This model draws without guidance.",
     "styles": "This model knows no styles by name: write the style into the prompt.",
     "truncation": "This model draws its noise by itself, always in full variety.",
@@ -142,6 +142,4 @@ def revision(folder: Path) -> str:
         return hub.revision(folder)
     if commit := hub.commit_of(folder):
         return commit[:12]
-    from dalle.foreign import weights_of
-
-    return hashlib.sha256("".join(map(hub.sha256, weights_of(folder))).encode()).hexdigest()[:12]
+    return hashlib.sha256("".join(map(hub.sha256, hub.weights_of(folder))).encode()).hexdigest()[:12]

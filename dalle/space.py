@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from dalle import hub
 from dalle.config import SettingError
+from dalle.hub_errors import patiently
 from dalle.place import RECORD, names_in
-from dalle.publish import PublishError, again, api_for, checked_repo, look, may_write, say, send, told
+from dalle.publish import PublishError, api_for, checked_repo, look, may_write, say, send, told
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -275,7 +276,7 @@ def place(
 
 def text_of(api: HfApi, space: str, path: str, commit: str) -> str:
     """A text file of a Space."""
-    found = again(lambda: api.hf_hub_download(space, path, repo_type="space", revision=commit))
+    found = patiently(lambda: api.hf_hub_download(space, path, repo_type="space", revision=commit))
     return Path(found).read_text(encoding="utf-8", errors="replace")
 
 
@@ -296,7 +297,7 @@ def look_at(api: HfApi, model: str, tell: Callable[[str], None]) -> None:
     """
     hub.describe(model)
     repo, _, revision = model.partition("@")
-    found = again(lambda: api.model_info(repo, revision=revision or None))
+    found = patiently(lambda: api.model_info(repo, revision=revision or None))
     if found.private or found.gated:
         kind = "private" if found.private else "gated"
         tell(f"{repo} is {kind}: give the Space a token that may read it, as the secret HF_TOKEN in its settings.")
@@ -306,12 +307,12 @@ def equipped(api: HfApi, space: str, hardware: str, tell: Callable[[str], None])
     """Asks for hardware where the Space has other -> (what it has then, why the wish was refused)."""
     from huggingface_hub.errors import HfHubHTTPError
 
-    runtime = again(lambda: api.get_space_runtime(space))
+    runtime = patiently(lambda: api.get_space_runtime(space))
     now = str(runtime.requested_hardware or runtime.hardware or FREE)
     if now == hardware:
         return now, None
     try:
-        again(lambda: api.request_space_hardware(space, hardware))
+        patiently(lambda: api.request_space_hardware(space, hardware))
     except HfHubHTTPError as error:
         if error.response.status_code not in (400, 402, 403):
             raise

@@ -18,7 +18,7 @@ from huggingface_hub import SpaceHardware
 from packaging.requirements import Requirement
 from PIL import Image
 
-from dalle import cli, place, publish, space
+from dalle import cli, hub_errors, place, space
 from dalle.config import DEFAULT_MODEL
 from dalle.images import read_png_metadata
 from tests.bare import add_encoder, running
@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
-    monkeypatch.setattr(publish, "WAITS", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(hub_errors, "WAITS", (0.0, 0.0, 0.0))
 
 
 @pytest.fixture
