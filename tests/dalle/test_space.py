@@ -147,6 +147,7 @@ def test_a_model_that_the_space_can_not_read_is_told(hub, tiny_checkpoint, capsy
     [
         (("--model", "checkpoints/default"), cli.USAGE, "python -m dalle push"),
         (("--model", "drawings"), cli.USAGE, "user/repo"),
+        (("--model", "~nobody/model\0"), cli.USAGE, "user/repo"),
         (("--model", "user/drawings@"), cli.USAGE, "revision"),
         (("--model", "user/none"), cli.FAILED, "user/none"),
         (("--model", "user/empty"), cli.FAILED, "user/empty"),
@@ -179,6 +180,17 @@ def test_without_a_token_or_with_a_wrong_one_nothing_is_made(hub, model, capsys,
     assert "token" in told and wrong not in told and not writes(hub)
     monkeypatch.setenv("HF_TOKEN", hub.add_account("other"))
     assert run() == cli.FAILED and "other" in capsys.readouterr().err and not writes(hub)
+
+
+def test_a_hub_that_is_busy_is_asked_again_and_one_that_is_down_is_told(hub, model, capsys):
+    hub.fail("POST", "/commit/", 503, times=2)
+    hub.fail("POST", "/hardware", 500)
+    assert run("--hardware", "t4-small") == cli.OK and commits(hub) == 1
+    assert hub.repo(SPACE, "space").hardware == "t4-small"
+    hub.stop()
+    assert run() == cli.FAILED
+    told = capsys.readouterr().err
+    assert "can't be reached" in told and "Traceback" not in told
 
 
 def test_a_readme_with_wrong_yaml_is_told_and_nothing_is_sent(hub, model, capsys):
