@@ -40,6 +40,9 @@ _HUB_PAGE = re.compile(
     rf"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/({_PART}/{_PART})(?:/tree/([^?#]+?))?/?(?:[?#].*)?", re.ASCII
 )
 
+SPELT = {"Dalle": "Open DALL·E", "Un CLIP": "unCLIP", "Pix Art Alpha": "PixArt-α", "Pix Art Sigma": "PixArt-Σ"}
+"""Kinds whose name is no words with capitals."""
+
 PAGE_KEEPS = "This page keeps the model that it has."
 NOT_LISTED = "This page offers the models of its list only: choose one of these."
 NO_ID = "Give a model of the Hub as user/repo, or user/repo@revision for a revision of it."
@@ -218,8 +221,8 @@ def card_of(found: Description) -> dict[str, Any]:
 
 def kind_in_words(kind: str) -> str:
     """The name of a pipeline's class in plain words: StableDiffusionXLPipeline is a Stable Diffusion XL."""
-    name = re.sub(r"(Auto|Text2Image|Pipeline)", "", kind)
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name) or kind
+    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", kind.removesuffix("Pipeline"))
+    return SPELT.get(name, name) or kind
 
 
 def size_in_words(size: int) -> str:
