@@ -20,12 +20,13 @@ from dalle.judge import Judgement, _reason
 from dalle.languages import LATIN, REFINEMENTS, SCRIPTS
 from dalle.makers import MAKERS
 from dalle.models import WITHOUT
+from dalle.models import WITHOUT
 from dalle.requests import GenerateRequest, Picture, StepProgress, picture_metadata
 from dalle.uses import USES
 from dalle.wordfilter import REFUSED
 from dalle.words import content_words
 from tests.ui.conftest import PATIENCE, served
-from tests.ui.fake_engine import KNOWN, FakeEngine, disc
+from tests.ui.fake_engine import KNOWN, FakeEngine, Other, disc
 from tests.ui.test_accessibility import found
 from ui.about import ABOUT, ABOUT_ZH
 from ui.components import asset
@@ -395,6 +396,35 @@ def test_no_english_is_left_and_axe_finds_nothing_serious(talk, visit, device: d
     expect(page.locator("#model-card")).to_contain_text("模型说明卡")
     look("About")
     assert {state: told for state, told in left.items() if told} == {}
+
+
+def test_the_model_box_and_what_a_model_can_t_do_are_told_in_chinese(cache_folder, visit):
+    engine = Speaking()
+    engine.others = {"some/diffusion": Other("some/diffusion", lacks=dict(WITHOUT)), "tests/fake": Other("tests/fake")}
+    with served(engine) as site:
+        page = visit(site.url, **CHINESE, viewport={"width": 360, "height": 740})
+        left = {}
+        page.get_by_role("button", name="更换模型").click()
+        left["dialog"] = english(page) + found(page)
+        page.get_by_label("哪个模型？").fill("some/missing")
+        page.get_by_role("button", name="查看").click()
+        expect(page.get_by_role("dialog").get_by_role("alert")).to_contain_text("没有文件夹 some/missing")
+        page.get_by_label("哪个模型？").fill("some/diffusion")
+        page.get_by_role("button", name="查看").click()
+        expect(page.get_by_role("dialog").get_by_role("definition").first).to_have_text("some/diffusion")
+        left["described"] = english(page) + found(page)
+        engine.arriving.clear()
+        page.get_by_role("button", name="换成它").click()
+        expect(page.get_by_role("dialog")).to_contain_text("其间现有模型继续绘制")
+        left["on its way"] = english(page)
+        engine.arriving.set()
+        expect(page.locator("#status")).to_contain_text("some/diffusion（cpu）")
+        expect(page.get_by_role("button", name="给我惊喜")).to_be_disabled()
+        for name in ("生成", "插值", "混合", "搜索", "探究", "图册", "关于"):
+            page.get_by_role("tab", name=name).click()
+            expect(page.locator("[role=tabpanel]:visible")).to_have_count(1)
+            left[name] = english(page)
+        assert {state: told for state, told in left.items() if told} == {}
 
 
 def test_a_place_in_line_is_told_in_chinese(cache_folder, visit):

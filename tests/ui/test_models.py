@@ -269,7 +269,7 @@ def test_a_card_becomes_no_markup(hostile):
 def test_kinds_and_sizes_in_words():
     kinds = {
         "StableDiffusionXLPipeline": "Stable Diffusion XL",
-        "DallePipeline": "Dalle",
+        "DallePipeline": "Open DALL·E",
         "SanaPipeline": "Sana",
         "Pipeline": "Pipeline",
     }
