@@ -15,9 +15,9 @@ ABOUT = """
 
 A small text-to-picture model and the page to play with it. A language model turns your words into numbers, a second
 network turns these and some noise into a compact picture code, and a decoder paints the code: 256 by 256 pixels, with
-transparency, so that a drawing can be used as a sticker, an icon or a game sprite right away. *Change model*, at the top, puts another one in
-its place, for everybody on the page; what is said here of pictures, training and limits holds for the model that came
-with the page, and of another one its card tells.
+transparency, so that a drawing can be used as a sticker, an icon or a game sprite right away. *Change model*, at the
+top, puts another one in its place, for everybody on the page; what is said here of pictures, training and limits holds
+for the model that came with the page, and of another one its card tells.
 
 **Generate** draws up to sixteen pictures of a sentence. The same words, seed and settings give the same picture again; all
 of them are written into the PNG that you save, and such a PNG brings its settings back when it is opened here. Behind the

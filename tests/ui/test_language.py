@@ -20,7 +20,6 @@ from dalle.judge import Judgement, _reason
 from dalle.languages import LATIN, REFINEMENTS, SCRIPTS
 from dalle.makers import MAKERS
 from dalle.models import WITHOUT
-from dalle.models import WITHOUT
 from dalle.requests import GenerateRequest, Picture, StepProgress, picture_metadata
 from dalle.uses import USES
 from dalle.wordfilter import REFUSED
