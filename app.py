@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from pathlib import Path
 
-from dalle.config import DEFAULT_MODEL
+from dalle.place import model_of, models_of, on_space, on_zero_gpu
+
+HERE = Path(__file__).parent
 
 
 def port(text: str) -> int:
@@ -19,7 +22,7 @@ def port(text: str) -> int:
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Serve the text-to-picture playground.")
-    parser.add_argument("--model", default=DEFAULT_MODEL, help="a checkpoint folder or a Hub id (default: %(default)s)")
+    parser.add_argument("--model", default=model_of(HERE), help="a checkpoint folder or a Hub id (default: %(default)s)")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="default: %(default)s")
     parser.add_argument(
         "--no-word-filter",
@@ -29,7 +32,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--host",
-        default=os.environ.get("GRADIO_SERVER_NAME") or ("0.0.0.0" if os.environ.get("SPACE_ID") else "127.0.0.1"),
+        default=os.environ.get("GRADIO_SERVER_NAME") or ("0.0.0.0" if on_space() else "127.0.0.1"),
         help="address to listen on; 0.0.0.0 lets other machines in (default: %(default)s)",
     )
     parser.add_argument(
@@ -43,11 +46,14 @@ def main() -> None:
     # Read by gradio when it is imported.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
-    from dalle.engine import Engine
+    if on_zero_gpu():
+        from dalle.zero import ZeroEngine as Engine  # first of all: it changes torch
+    else:
+        from dalle.engine import Engine
     from ui.layout import PageSettings, build_demo, serve
     from ui.outbox import claim_cache
 
-    settings = PageSettings()
+    settings = PageSettings(models=models_of(HERE))
     claim_cache(settings.keep_seconds)
     engine = Engine(options.model, device=options.device, word_filter=options.word_filter)
     demo = build_demo(engine, settings)

@@ -1,4 +1,4 @@
-"""The command line: draw pictures, morph one prompt into another, find pictures, judge a prompt, publish a model.
+"""The command line: draw pictures, morph one prompt into another, find pictures, judge a prompt, publish a model and the page.
 
 Results go to stdout, one line each; progress and messages to stderr. Exit codes: 0 done, 1 checkpoint, storage, device
 or Hub failed, 2 something to change in the command (prompt, setting, option), 130 stopped with Ctrl-C, 141 the reader
@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from dalle import publish
+from dalle import publish, space
 from dalle.config import (
     DEFAULT_GUIDANCE,
     DEFAULT_MODEL,
@@ -201,6 +201,7 @@ def build_parser() -> argparse.ArgumentParser:
     judge.set_defaults(run=run_judge)
 
     publish.add_command(commands, run_push)
+    space.add_command(commands, run_space)
     return parser
 
 
@@ -347,6 +348,25 @@ def run_push(arguments: argparse.Namespace, engine_factory: EngineFactory) -> No
         _print_json(dataclasses.asdict(pushed))
     else:
         _print_line(pushed.pull_request or pushed.url)
+
+
+def run_space(arguments: argparse.Namespace, engine_factory: EngineFactory) -> None:
+    if arguments.out is not None:
+        check_writable(arguments.out)
+        files = space.contents(space.plan_of(arguments, {}).checked())
+        space.write(arguments.out, files)
+        if arguments.json:
+            _print_json({"folder": str(arguments.out), "files": sorted(files)})
+        else:
+            _print_line(f"{arguments.out}  ({len(files)} files)")
+        return
+    placed = space.place(arguments.space, lambda earlier: space.plan_of(arguments, earlier), private=arguments.private)
+    if arguments.json:
+        _print_json(dataclasses.asdict(placed))
+    else:
+        _print_line(placed.url)
+    if placed.refused is not None:
+        raise publish.PublishError(placed.refused)
 
 
 def run_search(arguments: argparse.Namespace, engine_factory: EngineFactory) -> None:

@@ -138,6 +138,9 @@ class RefusedError(DalleError):
         super().__init__(message)
         self.judgement = judgement
 
+    def __reduce__(self) -> tuple:
+        return type(self), (str(self), self.judgement)
+
 
 @dataclass(frozen=True)
 class VAEConfig:

@@ -58,6 +58,7 @@ from dalle.turns import Turns
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
     from PIL import Image
     from torch import Tensor
 
@@ -251,8 +252,7 @@ class Engine:
         if not Path(model).expanduser().is_dir():
             self.describe(model)  # before gigabytes are fetched for nothing
         folder = resolve(model)
-        with self._turn:
-            pipeline = models.load(folder, device, dtype)
+        pipeline = self._open(folder, device, dtype)
         word_filter = None
         if self._wants_filter:
             from dalle.wordfilter import WordFilter
@@ -276,6 +276,12 @@ class Engine:
         found = describe(model)
         check_room(found.size, resolve_device(self._wanted_device))
         return found
+
+    def _open(self, folder: Path, device: str, dtype: torch.dtype) -> Model:
+        from dalle import models
+
+        with self._turn:
+            return models.load(folder, device, dtype)
 
     def load_in_background(self) -> threading.Thread:
         """Starts loading; `status` tells how it went."""
@@ -599,9 +605,7 @@ class Engine:
             settings |= {"variation_of": wish.variation_of, "variation_strength": wish.variation_strength}
         return Picture(to_pil(pixels)[0], index, wish.prompt, seed, time.perf_counter() - began, score, settings, vector)
 
-    def interpolate(
-        self, request: InterpolateRequest | PathRequest, cancel: threading.Event | None = None
-    ) -> Iterator[Frame]:
+    def interpolate(self, request: InterpolateRequest | PathRequest, cancel: threading.Event | None = None) -> Iterator[Frame]:
         """Draws the frames of a path coarse to fine. The request is checked before this returns; raises as `generate`."""
         now = self._ready()
         path = with_seeds(as_path(request))
@@ -623,9 +627,7 @@ class Engine:
             ends = [replace(end, noise=ends[0].noise, given=None) for end in ends]
         return self._interpolate(now, ends, route, steps, guidance, path.pacing, cancel)
 
-    def _end(
-        self, now: Loaded, path: PathRequest, place: int, steps: int, guidance: float, cancel: threading.Event | None
-    ) -> End:
+    def _end(self, now: Loaded, path: PathRequest, place: int, steps: int, guidance: float, cancel: threading.Event | None) -> End:
         """What a stage is made of, for a path of so many steps and such guidance."""
         from dalle.path import End
 

@@ -111,18 +111,19 @@ class Repository:
         return bool(self.where.get("local_files_only")) or any(isinstance(path, str) for path in found)
 
     def _download(self, names: Collection[str], quiet: bool = False) -> Path:
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.utils import tqdm
+        from huggingface_hub import constants, snapshot_download
+        from tqdm.auto import tqdm
 
-        class Silent(tqdm):
+        hidden = quiet or not sys.stderr.isatty() or constants.HF_HUB_DISABLE_PROGRESS_BARS
+
+        class Bar(tqdm):
+            """Its own bars are turned off by other libraries, as is good while a model is only opened."""
+
             def __init__(self, *args: Any, **kwargs: Any) -> None:
-                super().__init__(*args, **kwargs | {"disable": True})
+                super().__init__(*args, **kwargs | {"leave": False, "disable": bool(hidden)})
 
-        patterns = [escape(name) for name in names]
-        bars = {"tqdm_class": Silent} if quiet or not sys.stderr.isatty() else {}
-        return Path(
-            patiently(partial(snapshot_download, self.name, revision=self.commit, allow_patterns=patterns, **bars, **self.where))
-        )
+        fetch = partial(snapshot_download, self.name, revision=self.commit, tqdm_class=Bar, **self.where)
+        return Path(patiently(partial(fetch, allow_patterns=[escape(name) for name in names])))
 
     def get(self, names: Collection[str]) -> Path:
         """Fetches these files where they aren't there yet, and verifies them -> `folder`.

@@ -34,9 +34,9 @@ from torch.overrides import TorchFunctionMode
 
 from dalle.config import MAX_GUIDANCE, MAX_STEPS, CheckpointError, PromptError, SettingError
 from dalle.hardware import check_room
-from dalle.hub import check_weights, read_json, variant_of
+from dalle.hub import check_weights, read_json, variant_of, weights_of
 from dalle.interpolation import mix_noise
-from dalle.models import WITHOUT, Recipe
+from dalle.models import WITHOUT, NotAtHandError, Recipe
 from dalle.text import clean_prompt
 
 PATH_STEPS = 20
@@ -234,14 +234,6 @@ def find_old_places(folder: Path) -> None:
             setattr(diffusers.pipelines, library, importlib.import_module(moved))
 
 
-def weights_of(folder: Path) -> list[Path]:
-    """The weight files that opening a folder reads."""
-    ending = f".{variant}.safetensors" if (variant := variant_of(folder)) else ".safetensors"
-    index = read_json(folder / "model_index.json")
-    parts = [folder / name for name, value in index.items() if isinstance(value, list) and (folder / name).is_dir()]
-    return [path for part in parts for path in sorted(part.glob(f"*{ending}"))]
-
-
 def bytes_needed(paths: Sequence[Path], dtype: torch.dtype) -> int:
     """What the weights of these files take in memory in a number format."""
     from safetensors import safe_open
@@ -264,6 +256,7 @@ class DiffusersModel:
 
     def __init__(self, pipeline: DiffusionPipeline) -> None:
         self.pipeline = pipeline
+        self._at_hand = True
         self._takes = inspect.signature(pipeline.__call__).parameters
         self._steps = next((name for name in STEPS if name in self._takes), None)
         self._guidance = next((name for name in GUIDANCE if name in self._takes), None)
@@ -280,8 +273,10 @@ class DiffusersModel:
         }
 
     @classmethod
-    def ready(cls, folder: Path, device: str, dtype: torch.dtype) -> DiffusersModel:
+    def ready(cls, folder: Path, device: str, dtype: torch.dtype, at_hand: bool = True) -> DiffusersModel:
         """Opens a folder. Only safetensors are read, and no code that lies there.
+
+        With a device that is not `at_hand`, prompts are only checked, and what comes after raises NotAtHandError, until `bring`.
 
         Raises:
             CheckpointError: it can't be opened, draws no pictures of a text, or has no room in memory.
@@ -303,14 +298,23 @@ class DiffusersModel:
                 local_files_only=True,
                 low_cpu_mem_usage=find_spec("accelerate") is not None,
             )
-            pipeline.to(device)
+            if at_hand:
+                pipeline.to(device)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError) as error:
             said = str(error).strip().splitlines() or [""]
             raise CheckpointError(
                 f"This model can't be opened ({type(error).__name__}: {said[0][:300]}): fetch it again, or give another."
             ) from error
         pipeline.set_progress_bar_config(disable=True)
-        return cls(pipeline)
+        model = cls(pipeline)
+        if not at_hand:
+            pipeline.to(device)
+            model._at_hand = False
+        return model
+
+    def bring(self, device: str) -> None:
+        self.pipeline.to(device)
+        self._at_hand = True
 
     def _default(self, name: str | None, most: float) -> float:
         value = self._takes[name].default if name else None
@@ -417,6 +421,8 @@ class DiffusersModel:
             raise SettingError(WITHOUT["styles"])
         text = clean_prompt(prompt)
         self._check_length(text)
+        if not self._at_hand:
+            raise NotAtHandError
         return Embeddings((text,), self._tensors(text))
 
     def _check_length(self, prompt: str) -> None:

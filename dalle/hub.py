@@ -115,13 +115,12 @@ def describe(model: str, **where: Any) -> Description:
         CheckpointError: as `resolve`, for a folder too.
     """
     if (folder := _local(model)) is not None:
-        sizes = {path.relative_to(folder).as_posix(): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
-        names, revision = needed(read_json(folder / INDEX), sizes, model), commit_of(folder)
+        size, revision = sum(path.stat().st_size for path in weights_of(folder)), commit_of(folder)
     else:
         repository, names = _repository(model, where)
-        folder, sizes, revision = repository.folder, repository.sizes, repository.commit
+        folder, revision = repository.folder, repository.commit
+        size = sum(repository.sizes[name] for name in names if name.endswith(".safetensors"))
     card, licence = read_card(folder)
-    size = sum(sizes[name] for name in names if name.endswith(".safetensors"))
     return Description(model, revision, read_json(folder / INDEX)["_class_name"], card, licence, size)
 
 
@@ -174,6 +173,16 @@ def pinned(model: str, folder: Path) -> str:
     """
     commit = commit_of(folder)
     return f"{_split(model)[0]}@{commit}" if commit and _local(model) is None else model
+
+
+def weights_of(folder: Path) -> list[Path]:
+    """The weight files of a local pipeline that loading reads, one variant of each component.
+
+    Raises:
+        CheckpointError: as `resolve`, for what is in the folder.
+    """
+    there = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
+    return [folder / name for name in needed(read_json(folder / INDEX), there, str(folder)) if name.endswith(".safetensors")]
 
 
 def variant_of(folder: Path) -> str | None:

@@ -26,6 +26,7 @@ WRONG_TOKEN = (
     "is no such repository. Make a new token at https://huggingface.co/settings/tokens and log in with `hf auth login`, or put it "
     "into HF_TOKEN; `hf auth logout` (and no HF_TOKEN) forgets the old one."
 )
+_NOT_THE_HUB = "check the network (is there a page to log in to?), and HF_ENDPOINT if you set it."
 
 T = TypeVar("T")
 
@@ -38,10 +39,11 @@ def patiently(work: Callable[[], T]) -> T:
             return work()
         except Exception as error:
             asked = _asked_to_wait(error)
-            if not _may_pass(error) or (asked or 0) > LONGEST_WAIT or time.monotonic() - began > PATIENCE:
+            if not may_pass(error) or (asked or 0) > LONGEST_WAIT or time.monotonic() - began > PATIENCE:
                 raise
-            logger.warning("The Hub is busy or the connection broke: trying again in %.0f s.", asked or wait)
-        time.sleep(wait if asked is None else asked)
+            pause = wait if asked is None else asked
+            logger.warning("The Hub is busy or the connection broke: trying again in %.0f s.", pause)
+        time.sleep(pause)
     return work()
 
 
@@ -77,7 +79,7 @@ def _no_network(error: BaseException) -> bool:
     return any(isinstance(one, socket.gaierror) or getattr(one, "errno", None) in unreachable for one in _chain(error))
 
 
-def _may_pass(error: BaseException) -> bool:
+def may_pass(error: BaseException) -> bool:
     """Whether the same request may be answered a little later."""
     from huggingface_hub.errors import HTTPError, OfflineModeIsEnabled
 
@@ -182,6 +184,8 @@ def explained(error: BaseException, name: str, asked: str, **where: Any) -> Chec
         text = f"Only a part of {asked} is in the cache, and the Hub can't be reached for the rest: {_way_out(error, only_cache)}"
     elif _find(error, OfflineModeIsEnabled) or _no_network(error) or only_cache:
         text = f"{asked} is not in the cache and the Hub can't be reached: {_way_out(error, only_cache)}"
+    elif status is not None:
+        text = f"What should be the Hub answered {status} when it was asked for {asked}: {_NOT_THE_HUB}"
     elif isinstance(error, OSError) and "Consistency check failed" in str(error):
         text = f"{asked} came incomplete, again and again: check the network and try again."
     elif _find(error, HTTPError):
@@ -190,8 +194,12 @@ def explained(error: BaseException, name: str, asked: str, **where: Any) -> Chec
         )
     elif isinstance(error, LocalEntryNotFoundError | EntryNotFoundError | RevisionResolutionError):
         text = f"{asked} is not in the cache and the Hub can't be reached: {_way_out(error, only_cache)}"
+    elif isinstance(error, OSError) and number is not None:
+        text = (
+            f"{asked} could not be stored in the Hub's cache ({error.strerror}): check the disk, or set HF_HOME to another folder."
+        )
     else:
-        text = f"{asked} could not be fetched from the Hub ({type(error).__name__}): try again."
+        text = f"What answered when the Hub was asked for {asked} does not look like it ({type(error).__name__}): {_NOT_THE_HUB}"
     return CheckpointError(text)
 
 

@@ -26,7 +26,7 @@ WITHOUT = {
     "ranker": "This model has no ranker: it can't tell which pictures fit a text best.",
     "reference": "This model brings no reference drawings to search in.",
     "history": "This model brings no pictures of how it learned.",
-    "negative": "This model draws without guidance, so a negative prompt can't act: leave it empty.",
+    "negative": "This model takes no negative prompt: leave it empty.",
     "guidance": "This model draws without guidance.",
     "styles": "This model knows no styles by name: write the style into the prompt.",
     "truncation": "This model draws its noise by itself, always in full variety.",
@@ -71,7 +71,7 @@ class Model(Protocol):
     def styles(self) -> tuple[str, ...]: ...
 
     def encode_prompt(self, prompt: str, style: str | None = None) -> Any:
-        """One prompt as text of one row. Raises PromptError, SettingError."""
+        """One prompt as text of one row. Raises PromptError, SettingError; NotAtHandError where that takes the device."""
 
     def noise(self, recipes: Sequence[Recipe], truncation: float = 1.0) -> Any:
         """Noise of so many rows."""
@@ -96,6 +96,9 @@ class Model(Protocol):
     ) -> Iterator[Tensor]:
         """Yields after each step, so that others can have a turn; what is yielded last is what `decode_latents` takes."""
 
+    def bring(self, device: str) -> None:
+        """Tells a model that was loaded for it that its device is at hand from now on."""
+
     def decode_latents(self, latents: Tensor) -> Tensor:
         """-> premultiplied RGBA (B, 4, H, W) in [-1, 1]."""
 
@@ -107,8 +110,15 @@ def is_ours(folder: Path) -> bool:
     return read_json(folder / "model_index.json").get("_class_name") == "DallePipeline"
 
 
-def load(folder: Path, device: str, dtype: torch.dtype) -> Model:
+class NotAtHandError(Exception):
+    """An evaluation was about to begin where the model's device is not at hand."""
+
+
+def load(folder: Path, device: str, dtype: torch.dtype, at_hand: bool = True) -> Model:
     """Opens the model that a folder holds, and readies it for its first drawing.
+
+    Args:
+        at_hand: whether the device is there already. Where not, the weights are only put there, and nothing is evaluated on it.
 
     Raises:
         CheckpointError: it can't be opened, or is none that draws pictures of a text.
@@ -116,10 +126,10 @@ def load(folder: Path, device: str, dtype: torch.dtype) -> Model:
     if is_ours(folder):
         from dalle.pipeline import DallePipeline
 
-        return DallePipeline.ready(folder, device, dtype)
+        return DallePipeline.ready(folder, device, dtype, at_hand)
     from dalle.foreign import DiffusersModel
 
-    return DiffusersModel.ready(folder, device, dtype)
+    return DiffusersModel.ready(folder, device, dtype, at_hand)
 
 
 def revision(folder: Path) -> str:
@@ -132,6 +142,4 @@ def revision(folder: Path) -> str:
         return hub.revision(folder)
     if commit := hub.commit_of(folder):
         return commit[:12]
-    from dalle.foreign import weights_of
-
-    return hashlib.sha256("".join(map(hub.sha256, weights_of(folder))).encode()).hexdigest()[:12]
+    return hashlib.sha256("".join(map(hub.sha256, hub.weights_of(folder))).encode()).hexdigest()[:12]

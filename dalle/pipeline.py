@@ -175,16 +175,26 @@ class DallePipeline(DiffusionPipeline):
             self.register_modules(**encoder)
 
     @classmethod
-    def ready(cls, folder: Path, device: str, dtype: torch.dtype) -> DallePipeline:
-        """`from_pretrained` of a folder, moved to a device and drawn with once: the first evaluation sets up the kernels."""
+    def ready(cls, folder: Path, device: str, dtype: torch.dtype, at_hand: bool = True) -> DallePipeline:
+        """`from_pretrained` of a folder, moved to a device and drawn with once: the first evaluation sets up the kernels.
+
+        With a device that is not `at_hand`, what reads prompts and looks at pictures stays where it is, until `bring`.
+        """
         pipeline = cls.from_pretrained(folder, dtype=dtype)
         pipeline.vae.to(memory_format=torch.channels_last)
-        pipeline.to(device)
         pipeline.set_progress_bar_config(disable=True)
+        if not at_hand:
+            pipeline.vae.to(device)
+            pipeline.prior.to(device)
+            return pipeline
+        pipeline.to(device)
         pipeline("a red apple", num_inference_steps=2, output_type="pt")
         return pipeline
 
     # What `dalle.models.Model` asks for beside what follows.
+
+    def bring(self, device: str) -> None:
+        self.to(device)
 
     batch = 8
     """A step of so many pictures takes the model for a few hundredths of a second."""
@@ -239,7 +249,7 @@ class DallePipeline(DiffusionPipeline):
         return TextEncoder(self.text_encoder, self.tokenizer, self.config.text_encoder_name)
 
     def encode_prompt(self, prompt: str | Sequence[str], style: str | None = None) -> TextFeatures:
-        """Prompts -> features on the pipeline's device.
+        """Prompts -> features on the text encoder's device.
 
         Raises:
             PromptError: nothing to draw in a prompt, or more of it than the model can read.
@@ -248,7 +258,7 @@ class DallePipeline(DiffusionPipeline):
         texts = [with_style(clean_prompt(p), style) for p in prompts]
         encoder = self.text
         encoder.check_length(texts)
-        return encoder.encode(texts).to(self.device)
+        return encoder.encode(texts)
 
     @torch.inference_mode()
     def trajectory(

@@ -14,15 +14,15 @@ import json
 import os
 import re
 import sys
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from dalle import hub
 from dalle.card import CARD, SAMPLES, SHEET, complete, draw_samples, licence_id, read_card, results_of
 from dalle.config import CheckpointError, DalleError, SettingError
+from dalle.hub_errors import BUSY, check_token, may_pass, patiently, status_of
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 Files = Mapping[str, Path | bytes]
 """Path in a repository -> a file here, or its content."""
-Result = TypeVar("Result")
 
 LAYOUT = {
     "vae": ("config.json", hub.WEIGHTS),
@@ -48,15 +47,8 @@ TEXTS, WEIGHTS, PICTURES = (".json", ".md", ".txt"), (".safetensors",), (".webp"
 EVALUATIONS = ("evaluation.json", "docs/evaluation.json")
 """Where an evaluation is looked for: in the checkpoint, then where `python -m train evaluate` writes it."""
 
-WAITS = (1.0, 2.0, 4.0)
-"""Seconds between attempts at what the library itself asks for only once."""
-LONGEST_WAIT = 60.0
-"""Seconds that the Hub may ask to wait before another attempt; beyond, the push is given up with a message."""
 SILENCE = 120.0
 """Seconds without a byte after which a connection is given up; the library itself would wait for ever."""
-PASSING = (408, 429, 500, 502, 503, 504)
-REFUSED_UNSEEN = (429, 503)
-"""Answers after which nothing can have been done."""
 
 _SECRET = re.compile(r"\b(?:hf|api_org)_[A-Za-z0-9]{20,}|\bhf_(?:jwt|oauth)_[\w.-]{20,}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -115,7 +107,8 @@ def api_for(token: str | None = None) -> HfApi:
     """The Hub's interface, with the given token, or else that of HF_TOKEN or of `hf auth login`.
 
     Raises:
-        PublishError: there is none, or it can't be one.
+        PublishError: there is none.
+        CheckpointError: it can't be one.
     """
     from huggingface_hub import HfApi, constants, get_token
 
@@ -125,8 +118,7 @@ def api_for(token: str | None = None) -> HfApi:
             f"There is no token for the Hub. Make one that may write at {constants.ENDPOINT}/settings/tokens, then run "
             "`hf auth login`, or set HF_TOKEN."
         )
-    if not (token.isascii() and token.isprintable()) or " " in token:
-        raise PublishError(f"The token holds characters that none has: copy it again from {constants.ENDPOINT}/settings/tokens.")
+    check_token(token)
     return HfApi(token=token)
 
 
@@ -191,42 +183,9 @@ def _advice(error: Any) -> str:
         return "it was changed at the same time by somebody else: run it again."
     if status == 429:
         return "the Hub asks to wait (too many requests): run it again in some minutes. What was uploaded is not sent again."
-    if status in PASSING:
+    if status in BUSY:
         return f"the Hub has a problem of its own ({status}): run it again later. What was uploaded is not sent again."
     return f"the Hub refuses it ({status}): {words or 'it gives no reason'}"
-
-
-def _status(error: BaseException) -> int | None:
-    return getattr(getattr(_root(error), "response", None), "status_code", None)
-
-
-def _passing(error: BaseException) -> bool:
-    """Whether trying again may help: the Hub is busy or has a problem, or the connection broke."""
-    from huggingface_hub.errors import HTTPError
-
-    status = _status(error)
-    return isinstance(_root(error), HTTPError) if status is None else status in PASSING
-
-
-def _wait(error: BaseException, wait: float) -> float:
-    """Seconds before another attempt: what the Hub asks for, or `wait`; raises the error where that is too long."""
-    asked = getattr(getattr(_root(error), "response", None), "headers", {}).get("retry-after", "")
-    seconds = float(asked) if asked.isdigit() else wait
-    if seconds > LONGEST_WAIT:
-        raise error
-    return seconds
-
-
-def again(call: Callable[[], Result]) -> Result:
-    """Does something that can be done twice, up to four times where the Hub is busy or the connection breaks."""
-    for wait in WAITS:
-        try:
-            return call()
-        except Exception as error:
-            if not _passing(error):
-                raise
-            time.sleep(_wait(error, wait))
-    return call()
 
 
 def checked_repo(repo: str) -> str:
@@ -268,7 +227,7 @@ def may_write(api: HfApi, repo: str, pull_request: bool = False) -> str:
     """
     from huggingface_hub import constants
 
-    account = again(api.whoami)
+    account = patiently(api.whoami)
     name, owner = str(account.get("name")), repo.split("/")[0]
     role = ((account.get("auth") or {}).get("accessToken") or {}).get("role")
     if role == "read":
@@ -292,17 +251,15 @@ def look(api: HfApi, repo: str, revision: str | None = None, kind: str = "model"
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
     from huggingface_hub.hf_api import RepoFile
 
-    branch = True
+    info = None
     try:
-        try:
-            info = again(lambda: api.repo_info(repo, repo_type=kind, revision=revision))
-        except RevisionNotFoundError:
-            if revision is None:
-                raise
-            branch, info = False, again(lambda: api.repo_info(repo, repo_type=kind))
-        tree = again(lambda: list(api.list_repo_tree(repo, repo_type=kind, revision=info.sha, recursive=True)))
+        with contextlib.suppress(RevisionNotFoundError):
+            info = patiently(lambda: api.repo_info(repo, repo_type=kind, revision=revision))
+        branch = info is not None
+        info = info or patiently(lambda: api.repo_info(repo, repo_type=kind))
+        tree = patiently(lambda: list(api.list_repo_tree(repo, repo_type=kind, revision=info.sha, recursive=True)))
     except RepositoryNotFoundError as error:
-        if _status(error) == 401:
+        if status_of(error) == 401:
             raise
         return Remote()
     return Remote(info.sha or "", bool(info.private), {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}, branch)
@@ -358,13 +315,13 @@ def send(
         if not remote.exists:
             private = private is not False
             sdk = "gradio" if kind == "space" else None
-            again(lambda: api.create_repo(repo, repo_type=kind, space_sdk=sdk, private=private, exist_ok=True))
+            patiently(lambda: api.create_repo(repo, repo_type=kind, space_sdk=sdk, private=private, exist_ok=True))
             tell(f"Created {repo}, {'private' if private else 'public'}.")
             remote = look(api, repo, revision, kind)
         elif private:  # before anything new is in it
             _show(api, repo, remote, private, kind, tell)
         if not remote.branch and not pull_request:
-            again(lambda: api.create_branch(repo, branch=revision or "main", exist_ok=True))
+            patiently(lambda: api.create_branch(repo, branch=revision or "main", exist_ok=True))
         pushed = _commit(api, repo, files, message, revision, pull_request, ours, remote, kind, tell)
         if private is False:
             _show(api, repo, remote, private, kind, tell)
@@ -377,7 +334,7 @@ def _ask_about(card: bytes, kind: str) -> None:
 
     try:
         read = ModelCard(card.decode())
-        again(lambda: read.validate(kind))
+        patiently(lambda: read.validate(kind))
     except ValueError as error:
         try:
             reasons = "; ".join(one["message"] for one in json.loads(str(error))["errors"])
@@ -389,7 +346,7 @@ def _ask_about(card: bytes, kind: str) -> None:
 def _show(api: HfApi, repo: str, remote: Remote, private: bool, kind: str, tell: Callable[[str], None]) -> None:
     """Makes an existing repository private or public."""
     if remote.private != private:
-        again(lambda: api.update_repo_settings(repo, repo_type=kind, private=private))
+        patiently(lambda: api.update_repo_settings(repo, repo_type=kind, private=private))
         tell(f"{repo} is {'private' if private else 'public'} now.")
 
 
@@ -407,24 +364,15 @@ def _commit(
 ) -> Pushed:
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
-    def differences() -> tuple[tuple[str, ...], tuple[str, ...]]:
-        sent = tuple(path for path, content in files.items() if not unchanged(content, remote.files.get(path)))
-        return sent, tuple(path for path in remote.files if path in ours and path not in files)
+    def differences(there: Remote) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        changed = tuple(path for path, content in files.items() if not unchanged(content, there.files.get(path)))
+        return changed, tuple(path for path in there.files if path in ours and path not in files)
 
-    def result(commit: str, url: str | None, proposed: str | None = None) -> Pushed:
+    def result(commit: str, url: str | None = None, proposed: str | None = None) -> Pushed:
         url = url or f"{api.endpoint}/{'' if kind == 'model' else 'spaces/'}{repo}/commit/{commit}"
         return Pushed(repo, commit, url, proposed, bool(remote.private), sent, deleted)
 
-    sent, deleted = differences()
-    if not sent and not deleted:
-        tell(f"Nothing to do: {repo} has all of it.")
-        return result(remote.commit, None)
-    size = sum(len(c) if isinstance(c, bytes) else c.stat().st_size for c in (files[path] for path in sent))
-    tell(f"Sending {len(sent)} of {len(files)} files to {repo} ({max(1, size // 1024):,} KiB).")
-    for path in deleted:
-        tell(f"Deleting {path} there: this folder has none.")
-    waits = iter(WAITS)
-    while True:
+    def attempt() -> Pushed:
         operations = [CommitOperationAdd(path, c if isinstance(c, bytes) else str(c)) for path, c in files.items() if path in sent]
         try:
             made = api.create_commit(
@@ -436,22 +384,24 @@ def _commit(
                 create_pr=pull_request,
                 parent_commit=remote.commit or None,
             )
-            return result(made.oid, made.commit_url, made.pr_url)
         except Exception as error:
-            if (wait := next(waits, None)) is None or not _passing(error):
-                raise
-            if _status(error) not in REFUSED_UNSEEN:
-                if pull_request:  # it may have been opened: a second one would be worse than a question
-                    raise
-                # The answer was lost: what it was about may have been done.
+            if may_pass(error) and not pull_request:  # it may be the answer alone that got lost
                 now = look(api, repo, revision, kind)
-                if now.commit != remote.commit:
-                    before, remote = (sent, deleted), now
-                    if differences() == ((), ()):
-                        sent, deleted = before
-                        return result(now.commit, None)
-                    raise
-            time.sleep(_wait(error, wait))
+                if now.commit != remote.commit and differences(now) == ((), ()):
+                    return result(now.commit)
+            raise
+        return result(made.oid, made.commit_url, made.pr_url)
+
+    sent, deleted = differences(remote)
+    if not sent and not deleted:
+        tell(f"Nothing to do: {repo} has all of it.")
+        return result(remote.commit)
+    size = sum(len(c) if isinstance(c, bytes) else c.stat().st_size for c in (files[path] for path in sent))
+    tell(f"Sending {len(sent)} of {len(files)} files to {repo} ({max(1, size // 1024):,} KiB).")
+    for path in deleted:
+        tell(f"Deleting {path} there: this folder has none.")
+    # A second pull request of the same would be worse than a question.
+    return attempt() if pull_request else patiently(attempt)
 
 
 # A checkpoint

@@ -74,7 +74,7 @@ def components(index: Mapping[str, Any]) -> dict[str, str]:
 
 def _is_known(library: str) -> bool:
     """diffusers names its pipelines' own networks by the pipeline's module, `stable_diffusion` or `unclip`."""
-    if library in ("diffusers", "transformers") or library.partition(".")[0] == "dalle":
+    if library in ("diffusers", "transformers") or re.fullmatch(r"dalle(\.[a-z]+)?", library):  # not dalle.__main__
         return True
     spec = importlib.util.find_spec("diffusers")  # found, not imported
     folders = [Path(place) / "pipelines" for place in (spec.submodule_search_locations or ())] if spec else []

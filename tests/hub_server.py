@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import importlib
 import json
 import os
 import re
@@ -793,6 +794,8 @@ def hub_for_client(folder: Path) -> Iterator[Hub]:
     """A Hub with nothing in it; this process's huggingface_hub, and those of others' that took values from it by name, use it."""
     from huggingface_hub import close_session, hf_api
 
+    for name in ("_cache_assets", "_cache_manager", "_git_credential"):  # else a test's values would stay in them
+        importlib.import_module(f"huggingface_hub.utils.{name}")
     hub = Hub(folder)
     try:
         with pytest.MonkeyPatch.context() as patch:

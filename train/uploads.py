@@ -7,6 +7,7 @@ with a card that says so; `python -m train assemble` and `python -m dalle push` 
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import sys
 import tempfile
@@ -92,11 +93,13 @@ class Uploads:
             name: of the network, and so of its folder.
             minutes: between two uploads.
         """
-        from huggingface_hub.utils import disable_progress_bars, logging
+        from huggingface_hub.utils import disable_progress_bars
+        from huggingface_hub.utils import logging as hub_logging
 
         # What matters is told here, beside the run's own bar.
         disable_progress_bars()
-        logging.set_verbosity_error()
+        hub_logging.set_verbosity_error()
+        logging.getLogger("dalle.hub_errors").setLevel(logging.ERROR)
         self.repo, self.run, self.name, self.public = repo, run, name, public
         self._interval = 60 * minutes
         self._next = time.monotonic() + self._interval

@@ -20,10 +20,12 @@ import torch
 from huggingface_hub import _tree_cache, constants
 from safetensors import numpy as safetensors_numpy
 
-from dalle import DallePipeline, fetch, hub_errors, text
+from dalle import DallePipeline, Engine, fetch, hub_errors, text
 from dalle.config import CheckpointError
-from dalle.hub import commit_of, describe, fetch_encoder, pinned, resolve, sha256, variant_of
+from dalle.hub import commit_of, describe, fetch_encoder, pinned, resolve, sha256, variant_of, weights_of
 from dalle.images import read_png_metadata
+from dalle.requests import GenerateRequest, Picture
+from tests import pipelines
 from tests.hub_server import Hub
 
 MODEL = "someone/tiny"
@@ -351,6 +353,19 @@ def test_a_variant_where_there_is_nothing_else(hub: Hub) -> None:
     assert describe(str(folder)).size == describe("a/half").size == sum((folder / name).stat().st_size for name in weights)
 
 
+def test_weights_of_a_folder_are_those_of_one_variant(tmp_path: Path) -> None:
+    for name, data in stable_diffusion(**{"unet/diffusion_pytorch_model.safetensors": None}).items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data if isinstance(data, bytes) else data.encode())
+    assert {path.relative_to(tmp_path).as_posix() for path in weights_of(tmp_path)} == {
+        "safety_checker/model.safetensors",
+        "text_encoder/model.safetensors",
+        "unet/diffusion_pytorch_model.fp16.safetensors",
+        "vae/diffusion_pytorch_model.safetensors",
+    }
+
+
 SHARDS = {
     "unet/diffusion_pytorch_model-00001-of-00002.safetensors": b"1" * 10,
     "unet/diffusion_pytorch_model-00002-of-00002.safetensors": b"2" * 10,
@@ -371,6 +386,34 @@ def test_shards_come_with_their_index(hub: Hub) -> None:
     lost = {"unet/diffusion_pytorch_model.safetensors": None, "unet/diffusion_pytorch_model-00002-of-00002.safetensors": None}
     hub.add_repo("a/torn", stable_diffusion(**SHARDS | lost))
     refused("a/torn", "one of 2 shards, and not all of them")
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning", "ignore::UserWarning")
+@pytest.mark.parametrize(
+    ("family", "saved"),
+    [
+        ("stable-diffusion", {"variant": "fp16"}),
+        ("stable-diffusion-xl", {"max_shard_size": "100KB"}),
+        ("pixart", {"variant": "fp16", "max_shard_size": "50KB"}),
+        ("unclip", {}),
+    ],
+)
+def test_real_pipelines_come_whole(hub: Hub, tmp_path: Path, family: str, saved: Mapping[str, str]) -> None:
+    if saved:
+        pipelines.FAMILIES[family]().save_pretrained(tmp_path / "saved", **saved)
+    else:
+        pipelines.save(family, tmp_path / "saved")
+    hub.add_repo("a/real", {"unet/diffusion_pytorch_model.bin": b"pickle", "real.ckpt": b"pickle"}, folder=tmp_path / "saved")
+    request = GenerateRequest("a cat", num_images=1, seed=5, num_inference_steps=2)
+    drawn = []
+    for model in (str(tmp_path / "saved"), "a/real"):
+        engine = Engine(model, device="cpu")
+        engine.load()
+        (picture,) = (one for one in engine.generate(request) if isinstance(one, Picture))
+        drawn.append(picture.image.tobytes())
+    assert drawn[0] == drawn[1]
+    assert not {name for name in downloads(hub) if name.endswith((".bin", ".ckpt"))}
+    assert describe("a/real").size == describe(str(tmp_path / "saved")).size > 100_000
 
 
 def test_pickles_are_never_fetched(hub: Hub) -> None:
@@ -395,6 +438,7 @@ def index_with(**changes: object) -> str:
     [
         ({"unet": ["my_unet", "MyUNet"]}, "'unet' from 'my_unet'.*never run"),
         ({"unet": ["os", "system"]}, "never run"),
+        ({"unet": ["dalle.__main__", "main"]}, "never run"),
         ({"unet": ["../../pipeline", "A"]}, "never run"),
         ({"../unet": ["diffusers", "UNet2DConditionModel"]}, "never run"),
         ({"_class_name": ["pipeline", "MyPipeline"]}, "never run"),
@@ -578,6 +622,13 @@ def test_a_short_wait_is_kept(tiny: Hub, monkeypatch: pytest.MonkeyPatch) -> Non
     assert waited == [7.0]
 
 
+@pytest.mark.parametrize(("status", "says"), [(404, "answered 404"), (418, "answered 418"), (200, "does not look like it")])
+def test_something_else_answers(tiny: Hub, status: int, says: str) -> None:
+    tiny.fail("GET", "^/api/models/", status, times=99)
+    assert "HF_ENDPOINT" in refused(MODEL, says)
+    assert len(tiny.log) == 1
+
+
 def test_patience_ends(tiny: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter((0.0, hub_errors.PATIENCE + 1))
     monkeypatch.setattr(hub_errors, "time", SimpleNamespace(monotonic=lambda: next(times), sleep=lambda _: None))
@@ -674,7 +725,9 @@ def test_no_room_on_the_disk(tiny: Hub, monkeypatch: pytest.MonkeyPatch) -> None
     assert downloads(tiny) == {"model_index.json", "README.md"}
 
 
-@pytest.mark.parametrize(("number", "says"), [(errno.ENOSPC, "it is full"), (errno.EROFS, "can't be written")])
+@pytest.mark.parametrize(
+    ("number", "says"), [(errno.ENOSPC, "it is full"), (errno.EROFS, "can't be written"), (errno.EIO, "check the disk")]
+)
 def test_the_disk_fails_meanwhile(tiny: Hub, monkeypatch: pytest.MonkeyPatch, number: int, says: str) -> None:
     from huggingface_hub import file_download
 

@@ -20,7 +20,7 @@ from huggingface_hub.errors import HTTPError
 from huggingface_hub.utils import http_backoff
 from PIL import Image
 
-from dalle import cli, publish
+from dalle import cli, hub_errors, publish
 from dalle.card import BEGIN, complete, read_card, results_of
 from dalle.config import CheckpointError
 from dalle.hub import WEIGHTS, revision
@@ -37,7 +37,7 @@ def folder(tiny_checkpoint, tmp_path) -> Path:
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
-    monkeypatch.setattr(publish, "WAITS", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(hub_errors, "WAITS", (0.0, 0.0, 0.0))
 
 
 def push(*arguments: object) -> int:

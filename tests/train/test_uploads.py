@@ -11,7 +11,7 @@ import torch
 from huggingface_hub import snapshot_download
 from safetensors.torch import load
 
-from dalle import publish
+from dalle import hub_errors
 from dalle.config import SettingError
 from dalle.hub import WEIGHTS
 from tests.train.test_training import TINY, log_of, run, train_autoencoder
@@ -24,7 +24,7 @@ OFTEN = ["--push-to-hub", REPO, "--push-every", "1e-6"]
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
-    monkeypatch.setattr(publish, "WAITS", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(hub_errors, "WAITS", (0.0, 0.0, 0.0))
 
 
 def titles(hub) -> list[str]:

@@ -47,14 +47,14 @@ expect.set_options(timeout=PATIENCE)
 ROOT = Path(__file__).parents[2]
 CHINESE: dict[str, Any] = {"locale": "zh-CN", "reduced_motion": "reduce"}
 PLACE = re.compile(r"\{[#@]?\w+\}")
-CONSOLE = ("cli.py", "publish.py", "card.py")
-"""What is told on the console only."""
 APART = ("placeholder", "option", "part")
 NAMES = (
     "Open DALL·E|DALL·E|unCLIP|CLIP|all-MiniLM-L6-v2|MiniLM|Transformer|Hub|user/repo@revision|user/repo|tests/fake|some/diffusion|"
     "PNG|JPEG|SVG|PDF|JSON|MP4|WebP|zip|Python|MCP|API|CPU|GPU|cpu|cuda|dpi|CLS|SEP"
 )
 """What is called the same in both languages."""
+TYPED = ("cli.py", "publish.py", "card.py", "space.py")
+"""Modules of commands, whose errors are read in a terminal."""
 WRITTEN = (*KNOWN, "red", "apple", "a set", "a smiling face", "on a green meadow", "on the beach")
 """What visitors write here, and what the fake model was taught."""
 
@@ -197,7 +197,7 @@ def test_what_the_judge_says_has_its_chinese(talk, visit):
 def messages() -> dict[str, str]:
     """Every message of an error for the visitor in dalle/ and ui/, its values replaced by 7 -> where it stands."""
     trees = {path: ast.parse(path.read_text()) for part in ("dalle", "ui") for path in sorted((ROOT / part).glob("*.py"))}
-    nodes = [(path, node) for path, tree in trees.items() for node in ast.walk(tree) if path.name not in CONSOLE]
+    nodes = [(path, node) for path, tree in trees.items() for node in ast.walk(tree) if path.name not in TYPED]
     bases = {node.name: {ast.unparse(base) for base in node.bases} for _, node in nodes if isinstance(node, ast.ClassDef)}
     kinds = {"DalleError"}
     while more := {name for name in bases if bases[name] & kinds} - kinds:
