@@ -15,7 +15,9 @@ ABOUT = """
 
 A small text-to-picture model and the page to play with it. A language model turns your words into numbers, a second
 network turns these and some noise into a compact picture code, and a decoder paints the code: 256 by 256 pixels, with
-transparency, so that a drawing can be used as a sticker, an icon or a game sprite right away.
+transparency, so that a drawing can be used as a sticker, an icon or a game sprite right away. *Change model*, at the
+top, puts another one in its place, for everybody on the page; what is said here of pictures, training and limits holds
+for the model that came with the page, and of another one its card tells.
 
 **Generate** draws up to sixteen pictures of a sentence. The same words, seed and settings give the same picture again; all
 of them are written into the PNG that you save, and such a PNG brings its settings back when it is opened here. Behind the
@@ -66,7 +68,9 @@ ABOUT_ZH = """
 ## 这是什么
 
 一个小型文字生成图片模型，以及试玩它的页面。语言模型把你的文字变成数字，第二个网络把这些数字和一些噪声变成一份紧凑的图片编码，\
-再由解码器把编码画出来：256×256 像素，带透明背景，画好就能当贴纸、图标或游戏素材。
+再由解码器把编码画出来：256×256 像素，带透明背景，画好就能当贴纸、图标或游戏素材。\
+顶部的*更换模型*可以换上另一个模型，对本页面所有人生效；这里关于图片、训练和局限的内容说的是页面自带的模型，\
+其他模型请看它的说明卡。
 
 **生成**：按一句话画最多十六张图片。相同的文字、种子和设置会得到相同的图片；这些信息都写在你保存的 PNG 里，\
 在这里打开这样的 PNG 就能恢复它的设置。图片上的 ⋯ 里有其他尺寸、SVG、链接和 Python 代码。\

@@ -35,10 +35,13 @@ MAX_CARD = 20_000
 """Characters of another model's card that are shown before it is loaded."""
 
 _PART = r"[A-Za-z0-9][\w.-]{0,95}"
-_HUB_ID = re.compile(rf"{_PART}/{_PART}(@[\w-][\w.-]*(/[\w-][\w.-]*)*)?", re.ASCII)
+_HUB_ID = re.compile(rf"{_PART}/{_PART}(@[\w-][\w.+-]*(/[\w-][\w.+-]*)*)?", re.ASCII)
 _HUB_PAGE = re.compile(
     rf"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/({_PART}/{_PART})(?:/tree/([^?#]+?))?/?(?:[?#].*)?", re.ASCII
 )
+
+SPELT = {"Dalle": "Open DALL·E", "Un CLIP": "unCLIP", "Pix Art Alpha": "PixArt-α", "Pix Art Sigma": "PixArt-Σ"}
+"""Kinds whose name is no words with capitals."""
 
 PAGE_KEEPS = "This page keeps the model that it has."
 NOT_LISTED = "This page offers the models of its list only: choose one of these."
@@ -142,7 +145,7 @@ class ModelBox:
         return self.told() | {"folders": self.folders}
 
     def describe(self, question: object) -> dict[str, Any]:
-        """{state, message, model, title, kind, licence, size, revision, card} for {visitor, model}. Never raises.
+        """{state, message, model, pinned, title, kind, licence, size, revision, card} for {visitor, model}. Never raises.
 
         No weights are fetched. One is described at a time: it waits for the Hub, and the others' pictures shall not wait with it.
         """
@@ -201,11 +204,12 @@ def without_paths(message: str) -> str:
 
 
 def card_of(found: Description) -> dict[str, Any]:
-    """What the box shows of a model."""
+    """What the box shows of a model; `pinned` is its name once it is loaded."""
     card = plain_card(found.card)[:MAX_CARD]
     heading = re.match(r"#\s+(\S.*)\n?", card)
     return {
         "model": found.model,
+        "pinned": f"{found.model.partition('@')[0]}@{found.revision}" if found.revision else found.model,
         "title": heading[1].strip()[:MAX_TITLE] if heading else Path(found.model.partition("@")[0]).name,
         "kind": kind_in_words(found.kind),
         "licence": found.licence,
@@ -217,8 +221,8 @@ def card_of(found: Description) -> dict[str, Any]:
 
 def kind_in_words(kind: str) -> str:
     """The name of a pipeline's class in plain words: StableDiffusionXLPipeline is a Stable Diffusion XL."""
-    name = re.sub(r"(Auto|Text2Image|Pipeline)", "", kind)
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name) or kind
+    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", kind.removesuffix("Pipeline"))
+    return SPELT.get(name, name) or kind
 
 
 def size_in_words(size: int) -> str:

@@ -269,7 +269,7 @@ def test_a_card_becomes_no_markup(hostile):
 def test_kinds_and_sizes_in_words():
     kinds = {
         "StableDiffusionXLPipeline": "Stable Diffusion XL",
-        "DallePipeline": "Dalle",
+        "DallePipeline": "Open DALL·E",
         "SanaPipeline": "Sana",
         "Pipeline": "Pipeline",
     }
@@ -313,7 +313,7 @@ def test_a_model_is_looked_at_and_switched_to(cache_folder, visit):
         expect(seen).to_contain_text("Stable Diffusion")
         expect(seen).to_contain_text("openrail++")
         expect(seen).to_contain_text("5.2 GB")
-        expect(seen).to_contain_text("a1b2c3d4e5a1")
+        expect(seen).to_contain_text("a1b2c3d")
         expect(seen.locator("li")).to_have_text(["a first thing", "a second with code and a link"])
         assert page.title() != "taken" and seen.locator("img, a, script").count() == 0
         expect(dialog(page)).to_contain_text("There is one model for everybody on this page")
@@ -387,6 +387,17 @@ def test_what_is_drawn_by_then_is_told(cache_folder, visit):
         expect(mat(page, "done")).to_be_visible()
         recipe = page.evaluate("window.playground.album.all()[0].recipe")
         assert recipe["model"] == OTHER
+
+
+def test_a_model_is_known_by_its_commit(cache_folder, visit):
+    engine = engine_with()
+    commit = engine.others[OTHER].description.revision
+    engine.switch(f"{OTHER}@{commit}")
+    with site_with(engine) as site:
+        page = visit(site.url)
+        expect(page.locator("#status")).to_contain_text(f"{OTHER}@{commit[:7]} on cpu")
+        look(page, OTHER)
+        expect(page.get_by_role("button", name="It draws already")).to_be_disabled()
 
 
 def test_a_list_is_chosen_from_and_no_box_is_no_box(cache_folder, visit):

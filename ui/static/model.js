@@ -1,7 +1,7 @@
 // Which model draws, and the change to another one, for everybody. Value: {key, state: loading|ready|failed, model, device, message, lacks,
 // change: {to, state: none|working|done|failed, message, stamp}}; its "submit" asks for the page to be set up for another model.
 // server.look_at_model answers with the same and {folders}; server.describe_model answers {visitor, model} with {state, message, model,
-// title, kind, licence, size, revision, card}; server.switch_model answers {model} with {state, message, stamp}. props.models lists what
+// pinned, title, kind, licence, size, revision, card}; server.switch_model answers {model} with {state, message, stamp}. props.models lists what
 // may be chosen: null for anything, [] for nothing. props.needs goes to the widgets (ui/abilities.py).
 const { make, asker, visitor, abilities } = window.playground;
 
@@ -24,15 +24,17 @@ let told = props.value ?? {};
 let folders = false;
 let dialog = null; // what is open, {news, close}
 
-// A model's name is data, never translated.
-const name = (text) => make("span", { translate: "no" }, text);
+// A model's name is data, never translated; of a commit seven digits are enough to tell it.
+const short = (model) => model.replace(/@([0-9a-f]{7})[0-9a-f]{33}$/, "@$1");
+const name = (model) => make("span", { translate: "no", title: model }, short(model));
 
 const show = () => {
   const { state = "loading", model = "", device = "", message = "", change: { to = "", state: going = "none" } = {} } = told;
   line.dataset.state = state;
   line.setAttribute("role", state === "failed" ? "alert" : "status");
   words.textContent = WORDS[state] ?? "";
-  details.textContent = state === "ready" ? `${model} on ${device}` : state === "failed" ? message : model;
+  details.textContent = state === "ready" ? `${short(model)} on ${device}` : state === "failed" ? message : short(model);
+  details.title = model;
   const working = going === "working";
   if (working && coming.hidden) coming.replaceChildren(name(to), " is on its way, for everybody on this page");
   coming.hidden = !working;
@@ -148,10 +150,10 @@ const openDialog = () => {
   const fact = (term, text, translate = null) => (text ? [make("dt", {}, term), make("dd", { translate }, text)] : []);
   const present_ = () => present.replaceChildren("Now draws: ", name(told.model ?? ""));
   const offer = () => {
-    const other = told.change?.state === "working";
+    const there = seen && [seen.model, seen.pinned].includes(told.model);
     start.hidden = !seen;
-    start.disabled = other || seen?.model === told.model;
-    start.textContent = seen && seen.model === told.model ? "It draws already" : "Switch to it";
+    start.disabled = there || told.change?.state === "working";
+    start.textContent = there ? "It draws already" : "Switch to it";
   };
   const describe = async () => {
     const mine = ++turn;
@@ -169,7 +171,7 @@ const openDialog = () => {
     seen = answer;
     found.replaceChildren(
       make("h4", { translate: "no" }, answer.title),
-      make("dl.model-facts", {}, ...fact("Model", answer.model, "no"), ...fact("Kind", answer.kind, "no"), ...fact("Licence", answer.licence || "not said", answer.licence ? "no" : null), ...fact("Weights", answer.size, "no"), ...fact("Commit", answer.revision.slice(0, 12), "no")),
+      make("dl.model-facts", {}, ...fact("Model", answer.model, "no"), ...fact("Kind", answer.kind, "no"), ...fact("Licence", answer.licence || "not said", answer.licence ? "no" : null), ...fact("Weights", answer.size, "no"), ...fact("Commit", answer.revision.slice(0, 7), "no")),
       answer.card ? make("div.model-card-text", { translate: "no", tabindex: 0, role: "region", "aria-label": "Its card" }, ...cardParts(answer.card)) : make("p.model-hint", {}, "It has no card."),
     );
     found.hidden = false;

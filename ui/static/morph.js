@@ -375,6 +375,7 @@ const show = () => {
   root.dataset.state = state;
   document.body.toggleAttribute("data-preparing", state === "busy");
   const failed = state === "error";
+  if (failed) abilities.lookAgain(); // it may be that there is another model
   complain(failed ? message : "");
   status.textContent = failed ? "" : message;
   if (!failed && state !== "busy") spoken.textContent = message;
