@@ -15,6 +15,7 @@ from PIL import Image
 from dalle.config import Cancelled, CheckpointError, NotReadyError, PromptError, SettingError
 from dalle.engine import Engine
 from dalle.foreign import DiffusersModel, MixedGenerator, MixedNoise, mixed, pipeline_class, stepwise
+from dalle.hardware import free_memory
 from dalle.images import read_png_metadata, save_png
 from dalle.interpolation import mix_noise
 from dalle.models import WITHOUT
@@ -303,6 +304,19 @@ def test_a_model_with_no_room_in_memory_is_refused_before_it_is_read(folders, mo
     monkeypatch.setattr("dalle.hardware.free_memory", lambda device="cpu": 100_000)
     said = opened(folders["pixart"])
     assert "0.0 GB are free" in said and "smaller" in said
+
+
+def test_free_memory_is_the_machines_or_the_containers_whichever_is_less(tmp_path, monkeypatch):
+    (tmp_path / "meminfo").write_text("MemTotal:  9 kB\nMemAvailable:     5000 kB\n")
+    monkeypatch.setattr("dalle.hardware.MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr("dalle.hardware.CGROUP", tmp_path)
+    assert free_memory() == 5000 * 1024
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory.current").write_text("3000000\n")
+    (tmp_path / "memory.stat").write_text("anon 1\ninactive_file 500000\n")
+    assert free_memory() == 5000 * 1024
+    (tmp_path / "memory.max").write_text("4000000\n")
+    assert free_memory() == 1_500_000
 
 
 def test_a_picture_that_the_models_own_filter_blacked_out_is_told(engines, monkeypatch):
