@@ -242,16 +242,16 @@ class Engine:
 
         from dalle import models
         from dalle.hardware import resolve_device, supports_bf16
-        from dalle.hub import pinned, resolve
+        from dalle.hub import resolve
 
         # Loading takes a second or two: two progress bars on the console tell nobody anything.
         diffusers_logging.disable_progress_bar()
         transformers_logging.disable_progress_bar()
         device = resolve_device(self._wanted_device)
         dtype = torch.bfloat16 if supports_bf16(device) else torch.float32
-        if not Path(model).expanduser().is_dir():
-            self.describe(model)  # before gigabytes are fetched for nothing
-        folder = resolve(model)
+        # Of one on the Hub, its size is asked before gigabytes are fetched for nothing.
+        name = model if Path(model).expanduser().is_dir() else self.describe(model).pinned
+        folder = resolve(name)
         pipeline = self._open(folder, device, dtype)
         word_filter = None
         if self._wants_filter:
@@ -262,7 +262,7 @@ class Engine:
         names = None
         if pipeline.judge is not None and pipeline.reference is not None:
             names = pipeline.judge.vectors_of([drawing.label for drawing in pipeline.reference.drawings])
-        return Loaded(pinned(model, folder), folder, device, pipeline, models.revision(folder), word_filter, names)
+        return Loaded(name, folder, device, pipeline, models.revision(folder), word_filter, names)
 
     def describe(self, model: str) -> Description:
         """What a model is, from its card and its configs; its weights are not fetched.

@@ -52,6 +52,11 @@ class Description:
     licence: str
     size: int
 
+    @property
+    def pinned(self) -> str:
+        """A name that stands for the same weights for ever: user/repo@commit; of a folder its name."""
+        return f"{_split(self.model)[0]}@{self.revision}" if self.revision and _local(self.model) is None else self.model
+
 
 def _split(model: str) -> tuple[str, str | None]:
     """user/repo[@revision], or the address of a repository's page -> (user/repo, revision or None).
@@ -164,15 +169,6 @@ def commit_of(folder: Path) -> str:
     """Commit of a snapshot in the Hub's cache, 40 hexadecimal digits; "" of any other folder."""
     match = _SNAPSHOT.fullmatch(str(Path(*folder.absolute().parts[-3:])))
     return match["commit"] if match else ""
-
-
-def pinned(model: str, folder: Path) -> str:
-    """The name of a model that `resolve` found in `folder`, which stands for the same weights for ever: user/repo@commit.
-
-    A folder's is the name as it was given.
-    """
-    commit = commit_of(folder)
-    return f"{_split(model)[0]}@{commit}" if commit and _local(model) is None else model
 
 
 def weights_of(folder: Path) -> list[Path]:

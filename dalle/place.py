@@ -48,7 +48,8 @@ def models_of(folder: Path) -> tuple[str, ...] | None:
     if on_zero_gpu():
         return ()
     if (told := os.environ.get(MODELS)) is not None:
-        return names_in(told)
+        names = names_in(told)
+        return tuple(dict.fromkeys((model_of(folder), *names))) if names else ()  # with a way back to the first
     if isinstance(told := record(folder).get("models"), list):
         return tuple(name for name in told if isinstance(name, str))
     return () if on_space() else None

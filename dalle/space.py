@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import ast
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -99,7 +100,7 @@ class Plan:
 
 def check_model(model: str) -> None:
     """Raises SettingError where a model is none of the Hub's, `user/repo[@revision]`."""
-    if Path(model).expanduser().exists():
+    if os.path.exists(os.path.expanduser(model)):
         raise SettingError(
             f"{model} lies on this machine, where a Space can't see it: push it first (python -m dalle push {model} USER/REPO), "
             "then give USER/REPO."

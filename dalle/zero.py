@@ -99,7 +99,8 @@ class ZeroEngine(Engine):
 
     def seconds(self, task: str, request: Request) -> int:
         """How long the GPU is asked for, for a checked request: by the rows of all evaluations and the size of the model."""
-        steps = request.num_inference_steps or self.default_steps[task == "interpolate"]
+        model = self._loaded.pipeline
+        steps = model.steps_of(request.num_inference_steps or self.default_steps[task == "interpolate"])
         if task == "generate":
             rows = steps * max(request.num_images, request.candidates or 0)
         elif task == "interpolate":
@@ -110,7 +111,7 @@ class ZeroEngine(Engine):
             rows = steps * (1 + MAX_WORDS) + SHOWN_STEPS
         else:
             rows = steps
-        each = EVALUATION_SECONDS + BILLION_SECONDS * weights_of(self._loaded.pipeline) / 1e9
+        each = EVALUATION_SECONDS + BILLION_SECONDS * weights_of(model) / 1e9
         return min(MOST_SECONDS, math.ceil(START_SECONDS + rows * each))
 
     def _open(self, folder: Path, device: str, dtype: torch.dtype) -> Model:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ import httpx
 from dalle.text import MINILM_PACKAGE, MINILM_REPO, MINILM_REVISION
 from tests.hub_server import Hub, environment
 
+SPACES = "from forking_spaces import ForkingSpaces\nprint('on ZeroGPU', flush=True)\nGPU = ForkingSpaces().GPU\n"
 HIDE = f"import sys\nsys.modules[{MINILM_PACKAGE!r}] = None\n"
 KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "OMP_NUM_THREADS")
 STARTUP_SECONDS = 300
@@ -30,10 +32,11 @@ def add_encoder(hub: Hub) -> None:
 
 
 @contextmanager
-def running(folder: Path, hub: Hub, home: Path, port: int, python: str = sys.executable) -> Iterator[str]:
+def running(folder: Path, hub: Hub, home: Path, port: int, python: str = sys.executable, zero: bool = False) -> Iterator[str]:
     """`python app.py` in a Space's folder and an environment with nothing else in it -> its address, once the page is there.
 
-    The package with the text encoder is hidden from it, should this Python have it.
+    The package with the text encoder is hidden from it, should this Python have it. With `zero` it finds itself on ZeroGPU, where
+    `spaces` is the stand-in of tests/dalle/forking_spaces.py.
     """
     (home / "hide").mkdir(parents=True)
     (home / "hide" / "sitecustomize.py").write_text(HIDE)
@@ -49,6 +52,10 @@ def running(folder: Path, hub: Hub, home: Path, port: int, python: str = sys.exe
         "GRADIO_SERVER_PORT": str(port),
         "TOKENIZERS_PARALLELISM": "false",
     }
+    if zero:
+        shutil.copy(Path(__file__).parent / "dalle" / "forking_spaces.py", home / "hide")
+        (home / "hide" / "spaces.py").write_text(SPACES)
+        given["SPACES_ZERO_GPU"] = "true"
     said = home / "output"
     with open(said, "w") as output:
         process = subprocess.Popen([python, "app.py"], cwd=folder, env=given, stdout=output, stderr=output)

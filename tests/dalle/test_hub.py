@@ -22,7 +22,7 @@ from safetensors import numpy as safetensors_numpy
 
 from dalle import DallePipeline, Engine, fetch, hub_errors, text
 from dalle.config import CheckpointError
-from dalle.hub import commit_of, describe, fetch_encoder, pinned, resolve, sha256, variant_of, weights_of
+from dalle.hub import commit_of, describe, fetch_encoder, resolve, sha256, variant_of, weights_of
 from dalle.images import read_png_metadata
 from dalle.requests import GenerateRequest, Picture
 from tests import pipelines
@@ -140,8 +140,9 @@ def test_only_a_listing_is_asked_for_the_second_time(tiny: Hub, tiny_checkpoint:
     tiny.log.clear()
     assert resolve(MODEL) == folder
     assert tiny.paths() == [f"/api/models/{MODEL}"]
+    name = describe(MODEL).pinned
     tiny.log.clear()
-    assert resolve(pinned(MODEL, folder)) == folder
+    assert resolve(name) == folder
     assert tiny.log == []
 
 
@@ -181,10 +182,10 @@ def test_the_address_of_a_page_will_do(tiny: Hub, page: str) -> None:
 def test_names(tiny: Hub, tiny_checkpoint: Path, tmp_path: Path) -> None:
     folder = resolve(f"{MODEL}@main")
     assert commit_of(folder) == tiny.head(MODEL) == folder.name
-    assert pinned(f"{MODEL}@main", folder) == f"{MODEL}@{folder.name}"
+    assert describe(f"{MODEL}@main").pinned == f"{MODEL}@{folder.name}"
     assert commit_of(tiny_checkpoint) == ""
-    assert pinned(str(tiny_checkpoint), tiny_checkpoint) == str(tiny_checkpoint)
-    assert pinned(str(folder), folder) == str(folder)
+    assert describe(str(tiny_checkpoint)).pinned == str(tiny_checkpoint)
+    assert describe(str(folder)).pinned == str(folder)
 
 
 def test_another_cache_and_a_forced_download(tiny: Hub, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 from gradio_client import Client
+from gradio_client.exceptions import AppError
 from huggingface_hub import SpaceHardware
 from packaging.requirements import Requirement
 from PIL import Image
@@ -146,6 +147,7 @@ def test_a_model_that_the_space_can_not_read_is_told(hub, tiny_checkpoint, capsy
     [
         (("--model", "checkpoints/default"), cli.USAGE, "python -m dalle push"),
         (("--model", "drawings"), cli.USAGE, "user/repo"),
+        (("--model", "~nobody/model\0"), cli.USAGE, "user/repo"),
         (("--model", "user/drawings@"), cli.USAGE, "revision"),
         (("--model", "user/none"), cli.FAILED, "user/none"),
         (("--model", "user/empty"), cli.FAILED, "user/empty"),
@@ -178,6 +180,17 @@ def test_without_a_token_or_with_a_wrong_one_nothing_is_made(hub, model, capsys,
     assert "token" in told and wrong not in told and not writes(hub)
     monkeypatch.setenv("HF_TOKEN", hub.add_account("other"))
     assert run() == cli.FAILED and "other" in capsys.readouterr().err and not writes(hub)
+
+
+def test_a_hub_that_is_busy_is_asked_again_and_one_that_is_down_is_told(hub, model, capsys):
+    hub.fail("POST", "/commit/", 503, times=2)
+    hub.fail("POST", "/hardware", 500)
+    assert run("--hardware", "t4-small") == cli.OK and commits(hub) == 1
+    assert hub.repo(SPACE, "space").hardware == "t4-small"
+    hub.stop()
+    assert run() == cli.FAILED
+    told = capsys.readouterr().err
+    assert "can't be reached" in told and "Traceback" not in told
 
 
 def test_a_readme_with_wrong_yaml_is_told_and_nothing_is_sent(hub, model, capsys):
@@ -261,6 +274,8 @@ def test_it_is_told_where_it_runs(tmp_path, monkeypatch):
     monkeypatch.setenv(place.MODEL, "c/d@e")
     monkeypatch.setenv(place.MODELS, " c/d@e, a/b ,, a/b")
     assert place.model_of(tmp_path) == "c/d@e" and place.models_of(tmp_path) == ("c/d@e", "a/b")
+    monkeypatch.setenv(place.MODELS, "a/b")
+    assert place.models_of(tmp_path) == ("c/d@e", "a/b")
     monkeypatch.setenv(place.MODELS, "")
     assert place.models_of(tmp_path) == ()
     monkeypatch.delenv(place.MODELS)
@@ -273,13 +288,16 @@ def test_it_is_told_where_it_runs(tmp_path, monkeypatch):
     assert place.models_of(tmp_path) == ()
 
 
-def test_the_folder_by_itself_draws_with_model_and_encoder_from_the_hub(hub, model, tmp_path):
+@pytest.mark.parametrize("zero", [False, True], ids=["cpu", "zero"])
+def test_the_folder_by_itself_draws_with_model_and_encoder_from_the_hub(hub, model, tmp_path, zero):
     add_encoder(hub)
     folder = tmp_path / "page"
     space.write(folder, space.contents(space.Plan(MODEL)))
-    with running(folder, hub, tmp_path / "home", free_port()) as url:
+    with running(folder, hub, tmp_path / "home", free_port(), zero=zero) as url:
         client = Client(url, verbose=False, download_files=tmp_path)
         paths, seeds, records = client.predict("a red apple", 1, 7, 2, api_name="/generate")
+        with pytest.raises(AppError, match="prompt is empty"):
+            client.predict(" ", api_name="/generate")
     with Image.open(paths[0]) as image:
         assert image.size == (256, 256) and len(image.getcolors(256 * 256)) > 10
     assert seeds == [7] and read_png_metadata(paths[0])["prompt"] == "a red apple"
@@ -289,3 +307,5 @@ def test_the_folder_by_itself_draws_with_model_and_encoder_from_the_hub(hub, mod
     assert any(path.startswith(f"/{MODEL}/resolve") and "prior" in path for path in asked)
     assert sum(one.sent for one in hub.log) > 90_000_000  # the encoder's weights came that way
     assert {one.user for one in hub.log} == {""}
+    said = (tmp_path / "home" / "output").read_text()
+    assert ("on ZeroGPU" in said) == zero and "Traceback" not in said and "apple" not in said

@@ -32,6 +32,14 @@ def test_where_it_listens(monkeypatch):
     assert app.parse_arguments(["--host", "127.0.0.1", "--port", "80"]).port == 80
 
 
+def test_which_model_it_starts_with(monkeypatch):
+    monkeypatch.delenv("DALLE_MODEL", raising=False)
+    assert app.parse_arguments([]).model == "checkpoints/default"
+    monkeypatch.setenv("DALLE_MODEL", "user/repo@v1")
+    assert app.parse_arguments([]).model == "user/repo@v1"
+    assert app.parse_arguments(["--model", "elsewhere"]).model == "elsewhere"
+
+
 @pytest.mark.parametrize("value", ["70000", "-1", "0", "abc"])
 def test_a_port_that_is_none_is_told(value, monkeypatch, capsys):
     with pytest.raises(SystemExit):
