@@ -325,8 +325,8 @@ def test_no_hub_is_a_clear_message(hub, folder, monkeypatch, capsys):
 
 def test_a_hub_that_takes_the_call_and_says_nothing_is_given_up(hub, folder, monkeypatch, capsys):
     monkeypatch.setattr(publish, "SILENCE", 0.05)
-    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.MonkeyPatch.context() as patch:  # undone before `hub` is
-        patch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
         assert push(folder, REPO) == 1
     assert "can't be reached" in capsys.readouterr().err
 
