@@ -98,7 +98,7 @@ def test_what_it_can_and_what_it_lacks_is_told(engines, family):
     never = {"judge", "ranker", "reference", "history", "styles", "truncation", "pacing", "given", "insight"}
     assert set(engine.lacks) - {"negative"} == never and set(engine.lacks.values()) <= set(WITHOUT.values())
     assert ("negative" in engine.lacks) == (family == "unclip")
-    assert engine.styles == () and not engine.has_ranker
+    assert engine.styles == ()
     steps, path_steps = engine.default_steps
     assert 20 <= steps <= 50 and path_steps == 20 and 3 < engine.default_guidance <= 10
 
