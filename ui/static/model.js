@@ -79,7 +79,7 @@ abilities.lookAgain = look;
 
 // A card as text: headings, lists, paragraphs, code. Nothing in it can become markup.
 const inline = (text) =>
-  text.split(/(\*\*[^*]+\*\*|\*[^*\s][^*]*\*|`[^`]+`|\[[^\]]*\]\([^)\s]*\))/).map((part) => {
+  text.split(/(\*\*[^*]+\*\*|\*[^*\s][^*]*\*|`[^`]+`|\[[^[\]]*\]\([^()\s]*\))/).map((part) => {
     if (/^\*\*.+\*\*$/.test(part)) return make("b", {}, part.slice(2, -2));
     if (/^\*.+\*$/.test(part)) return make("i", {}, part.slice(1, -1));
     if (/^`.+`$/.test(part)) return make("code", {}, part.slice(1, -1));
