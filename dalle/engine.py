@@ -272,8 +272,10 @@ class Engine:
         """
         from dalle.hardware import check_room, resolve_device
         from dalle.hub import describe
+        from dalle.models import check_kind
 
         found = describe(model)
+        check_kind(found.kind)
         check_room(found.size, resolve_device(self._wanted_device))
         return found
 
@@ -404,16 +406,15 @@ class Engine:
 
         `attention` gets that of the first row to its text, (patches, tokens), of each block in each step.
         """
-        trajectory = now.pipeline.trajectory(noise, text, steps, guidance, negative, start)
-        while True:
-            if cancel is not None and cancel.is_set():
-                trajectory.close()
-                raise Cancelled("Stopped.")
-            with self._turn_of(now) as model, recording(model, attention):
-                latents = next(trajectory, trajectory)
-            if latents is trajectory:
-                return
-            yield latents
+        with contextlib.closing(now.pipeline.trajectory(noise, text, steps, guidance, negative, start)) as trajectory:
+            while True:
+                if cancel is not None and cancel.is_set():
+                    raise Cancelled("Stopped.")
+                with self._turn_of(now) as model, recording(model, attention):
+                    latents = next(trajectory, trajectory)
+                if latents is trajectory:
+                    return
+                yield latents
 
     def _decode(self, now: Loaded, latents: Tensor) -> Tensor:
         with self._turn_of(now) as pipeline:
