@@ -17,6 +17,7 @@ from PIL import Image
 from dalle.config import Cancelled, CheckpointError, ModelChangedError, NotReadyError, PromptError, SettingError
 from dalle.engine import Engine
 from dalle.foreign import DiffusersModel, MixedGenerator, MixedNoise, mixed, pipeline_class, stepwise
+from dalle.hardware import check_room
 from dalle.images import read_png_metadata, save_png
 from dalle.interpolation import mix_noise
 from dalle.models import WITHOUT
@@ -328,6 +329,15 @@ def test_a_model_with_no_room_in_memory_is_refused_before_it_is_read(folders, mo
     monkeypatch.setattr("dalle.hardware.free_memory", lambda device="cpu": 100_000)
     said = opened(folders["pixart"])
     assert "0.0 GB are free" in said and "smaller" in said
+
+
+def test_what_a_former_model_had_on_the_gpu_counts_as_free(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (2 * 2**30, 24 * 2**30))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: 10 * 2**30)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: 4 * 2**30)
+    check_room(6 * 2**30, "cuda")
+    with pytest.raises(CheckpointError, match=r"8\.0 GB are free"):
+        check_room(8 * 2**30, "cuda")
 
 
 def test_a_picture_that_the_models_own_filter_blacked_out_is_told(engines, monkeypatch):
