@@ -208,10 +208,10 @@ class Engine:
                 self._finished.set()
 
     def switch(self, model: str) -> None:
-        """Loads another checkpoint while the present one goes on drawing, and then draws with the other.
+        """Loads another checkpoint, and then draws with the other.
 
-        What was asked of the earlier one and isn't done by then ends with `ModelChangedError`, so that nothing is drawn by two.
-        For a moment both are in memory.
+        The present one goes on drawing while the other is fetched, and waits while it is opened. What was asked of it and isn't
+        done by then ends with `ModelChangedError`, so that nothing is drawn by two. For a moment both are in memory.
 
         Args:
             model: a checkpoint folder or a Hub id.
@@ -282,7 +282,7 @@ class Engine:
     def _open(self, folder: Path, device: str, dtype: torch.dtype) -> Model:
         from dalle import models
 
-        with self._turn:
+        with self._turn:  # the libraries change torch's default number format meanwhile, for every thread
             return models.load(folder, device, dtype)
 
     def load_in_background(self) -> threading.Thread:

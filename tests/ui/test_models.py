@@ -346,7 +346,7 @@ def test_a_model_is_looked_at_and_switched_to(cache_folder, visit):
 
         engine.arriving.clear()
         page.get_by_role("button", name="Switch to it").click()
-        expect(dialog(page).get_by_role("status")).to_contain_text("the present model goes on drawing meanwhile")
+        expect(dialog(page).get_by_role("status")).to_contain_text("the present model goes on drawing, and waits")
         expect(other.locator("#status")).to_contain_text(f"{OTHER} is on its way, for everybody on this page")
         draw(other, "a cat", num_images=1)  # the present one does go on
         expect(mat(other, "done")).to_be_visible()
