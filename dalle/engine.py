@@ -201,10 +201,10 @@ class Engine:
                 self._finished.set()
 
     def switch(self, model: str) -> None:
-        """Loads another checkpoint while the present one goes on drawing, and then draws with the other.
+        """Loads another checkpoint, and then draws with the other.
 
-        What was asked of the earlier one and isn't done by then ends with `ModelChangedError`, so that nothing is drawn by two.
-        For a moment both are in memory.
+        The present one goes on drawing while the other is fetched, and waits while it is opened. What was asked of it and isn't
+        done by then ends with `ModelChangedError`, so that nothing is drawn by two. For a moment both are in memory.
 
         Args:
             model: a checkpoint folder or a Hub id.
@@ -265,15 +265,17 @@ class Engine:
         """
         from dalle.hardware import check_room, resolve_device
         from dalle.hub import describe
+        from dalle.models import check_kind
 
         found = describe(model)
+        check_kind(found.kind)
         check_room(found.size, resolve_device(self._wanted_device))
         return found
 
     def _open(self, folder: Path, device: str, dtype: torch.dtype) -> Model:
         from dalle import models
 
-        with self._turn:
+        with self._turn:  # the libraries change torch's default number format meanwhile, for every thread
             return models.load(folder, device, dtype)
 
     def load_in_background(self) -> threading.Thread:
@@ -397,16 +399,15 @@ class Engine:
 
         `attention` gets that of the first row to its text, (patches, tokens), of each block in each step.
         """
-        trajectory = now.pipeline.trajectory(noise, text, steps, guidance, negative, start)
-        while True:
-            if cancel is not None and cancel.is_set():
-                trajectory.close()
-                raise Cancelled("Stopped.")
-            with self._turn_of(now) as model, recording(model, attention):
-                latents = next(trajectory, trajectory)
-            if latents is trajectory:
-                return
-            yield latents
+        with contextlib.closing(now.pipeline.trajectory(noise, text, steps, guidance, negative, start)) as trajectory:
+            while True:
+                if cancel is not None and cancel.is_set():
+                    raise Cancelled("Stopped.")
+                with self._turn_of(now) as model, recording(model, attention):
+                    latents = next(trajectory, trajectory)
+                if latents is trajectory:
+                    return
+                yield latents
 
     def _decode(self, now: Loaded, latents: Tensor) -> Tensor:
         with self._turn_of(now) as pipeline:

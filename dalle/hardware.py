@@ -62,7 +62,8 @@ def free_memory(device: str = "cpu") -> int | None:
     if device.startswith("cuda"):
         import torch
 
-        return torch.cuda.mem_get_info()[0]
+        # torch keeps what it has freed, a former model's memory too, and takes that first.
+        return torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
     free = []
     with contextlib.suppress(OSError, ValueError, KeyError):
         free.append(int(_numbers(MEMINFO)["MemAvailable:"]) * 1024)

@@ -104,11 +104,22 @@ class Model(Protocol):
         """-> premultiplied RGBA (B, 4, H, W) in [-1, 1]."""
 
 
+OURS = "DallePipeline"
+
+
 def is_ours(folder: Path) -> bool:
     """Whether a folder holds a model of this project."""
     from dalle.hub import read_json
 
-    return read_json(folder / "model_index.json").get("_class_name") == "DallePipeline"
+    return read_json(folder / "model_index.json").get("_class_name") == OURS
+
+
+def check_kind(kind: str) -> None:
+    """Raises CheckpointError where a pipeline's class is none that draws pictures of a text."""
+    if kind != OURS:
+        from dalle.foreign import pipeline_class
+
+        pipeline_class(kind)
 
 
 class NotAtHandError(Exception):
