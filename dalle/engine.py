@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
+import os
 import random
 import threading
 import time
@@ -247,10 +249,12 @@ class Engine:
         # Loading takes a second or two: two progress bars on the console tell nobody anything.
         diffusers_logging.disable_progress_bar()
         transformers_logging.disable_progress_bar()
+        for handler in transformers_logging.get_logger().handlers:
+            handler.addFilter(_of_use)
         device = resolve_device(self._wanted_device)
         dtype = torch.bfloat16 if supports_bf16(device) else torch.float32
         # Of one on the Hub, its size is asked before gigabytes are fetched for nothing.
-        name = model if Path(model).expanduser().is_dir() else self.describe(model).pinned
+        name = model if os.path.isdir(os.path.expanduser(model)) else self.describe(model).pinned
         folder = resolve(name)
         pipeline = self._open(folder, device, dtype)
         word_filter = None
@@ -895,6 +899,11 @@ def route_of(path: PathRequest) -> Route:
 def pacing_of(now: Loaded, pacing: str) -> str:
     """How a path is paced that should be paced so."""
     return "raw" if "pacing" in now.pipeline.lacks else pacing
+
+
+def _of_use(record: logging.LogRecord) -> bool:
+    """Not what transformers says when it is first asked for image processors, which nothing here uses."""
+    return "requires torchvision" not in record.getMessage()
 
 
 def recording(model: Model, attention: list[Tensor] | None) -> contextlib.AbstractContextManager[None]:
