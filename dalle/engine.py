@@ -253,8 +253,11 @@ class Engine:
             handler.addFilter(_of_use)
         device = resolve_device(self._wanted_device)
         dtype = torch.bfloat16 if supports_bf16(device) else torch.float32
-        # Of one on the Hub, its size is asked before gigabytes are fetched for nothing.
-        name = model if os.path.isdir(os.path.expanduser(model)) else self.describe(model).pinned
+        name = model
+        if not os.path.isdir(os.path.expanduser(model)):  # of one on the Hub, no gigabytes are fetched for nothing
+            described = self.describe(model)
+            models.check_kind(described.kind)
+            name = described.pinned
         folder = resolve(name)
         pipeline = self._open(folder, device, dtype)
         word_filter = None

@@ -199,13 +199,12 @@ def _told(call: Callable[..., Any], step: Callable[[], None]) -> Callable[..., A
     return told
 
 
-def pipeline_class(folder: Path) -> type[DiffusionPipeline]:
-    """The class that opens a folder for pictures of a text.
+def pipeline_class(name: str) -> type[DiffusionPipeline]:
+    """The class that opens a pipeline, of the class that its model_index.json names, for pictures of a text.
 
     Raises:
         CheckpointError: a pipeline of another kind, or of a newer diffusers.
     """
-    name = str(read_json(folder / "model_index.json").get("_class_name"))
     auto = (AUTO_TEXT2IMAGE_PIPELINES_MAPPING, AUTO_IMAGE2IMAGE_PIPELINES_MAPPING, AUTO_INPAINT_PIPELINES_MAPPING)
     found = getattr(diffusers, name, None)
     if not (isinstance(found, type) and issubclass(found, DiffusionPipeline)):
@@ -285,7 +284,7 @@ class DiffusersModel:
             dtype = torch.float32  # not every layer of every family has another there: unCLIP's upsampling has none
         elif dtype == torch.float32:
             dtype = torch.float16  # an older GPU: what such models are run with there
-        opener = pipeline_class(folder)
+        opener = pipeline_class(str(read_json(folder / "model_index.json").get("_class_name")))
         find_old_places(folder)
         check_room(bytes_needed(weights_of(folder), dtype), device)
         try:

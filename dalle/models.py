@@ -110,6 +110,14 @@ def is_ours(folder: Path) -> bool:
     return read_json(folder / "model_index.json").get("_class_name") == "DallePipeline"
 
 
+def check_kind(kind: str) -> None:
+    """Raises CheckpointError for a pipeline class that draws no pictures of a text; before its weights are fetched."""
+    if kind != "DallePipeline":
+        from dalle.foreign import pipeline_class
+
+        pipeline_class(kind)
+
+
 class NotAtHandError(Exception):
     """An evaluation was about to begin where the model's device is not at hand."""
 

@@ -268,8 +268,16 @@ def test_pipelines_of_another_kind_are_named(folders, tmp_path):
     assert "TextToVideoSDPipeline" in kind("TextToVideoSDPipeline") and "no pictures from a text" in kind("CogVideoXPipeline")
     assert "no pictures from a text" in kind("AudioLDM2Pipeline") and "doesn't know" in kind("PipelineOfTomorrow")
     assert "starts from a picture" in kind("StableDiffusionUpscalePipeline") and "doesn't know" in kind("UNet2DModel")
-    (tmp_path / "model_index.json").write_text(json.dumps(index | {"_class_name": "StableDiffusionImg2ImgPipeline"}))
-    assert pipeline_class(tmp_path).__name__ == "AutoPipelineForText2Image"  # the same weights draw from a text too
+    image_to_image = pipeline_class("StableDiffusionImg2ImgPipeline")
+    assert image_to_image.__name__ == "AutoPipelineForText2Image"  # the same weights draw from a text too
+
+
+def test_the_weights_of_a_pipeline_of_another_kind_are_not_fetched(folders, hub):
+    hub.add_repo("someone/video", folder=folders["stable-diffusion"])
+    index = json.loads((folders["stable-diffusion"] / "model_index.json").read_text())
+    hub.commit("someone/video", {"model_index.json": json.dumps(index | {"_class_name": "CogVideoXPipeline"})})
+    assert "no pictures from a text" in opened("someone/video")
+    assert not [path for path in hub.paths("GET") if path.endswith(".safetensors")]
 
 
 def copied(folder: Path, to: Path) -> Path:
