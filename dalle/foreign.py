@@ -209,7 +209,8 @@ def pipeline_class(name: str) -> type[DiffusionPipeline]:
     found = getattr(diffusers, name, None)
     if not (isinstance(found, type) and issubclass(found, DiffusionPipeline)):
         raise CheckpointError(
-            f"This model's pipeline is {name}, which diffusers {diffusers.__version__} doesn't know: give another, or update diffusers."
+            f"This model's pipeline is {name}, which diffusers {diffusers.__version__} doesn't know: give another, or update "
+            "diffusers."
         )
     takes = inspect.signature(found.__call__).parameters
     if "prompt" not in takes or {"num_frames", "video", "audio_length_in_s", "audio_end_in_s"} & set(takes):

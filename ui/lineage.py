@@ -66,8 +66,8 @@ ENGLISH = Text(
     title="Where this design comes from",
     intro=(
         "Three ways from a sentence to a picture: DALL·E of 2021, unCLIP of 2022, which became known as DALL·E 2, and the "
-        "small model that this page comes with. All three go the same way: words become numbers, a generator makes a compact code of a "
-        "picture out of them, and a decoder paints the code. They differ in what the code is and in how it is found."
+        "small model that this page comes with. All three go the same way: words become numbers, a generator makes a compact "
+        "code of a picture out of them, and a decoder paints the code. They differ in what the code is and in how it is found."
     ),
     systems=("DALL·E, 2021", "unCLIP, 2022", "Open DALL·E"),
     stages=(
