@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import random
 import threading
 import time
@@ -242,8 +243,8 @@ class Engine:
         transformers_logging.disable_progress_bar()
         device = resolve_device(self._wanted_device)
         dtype = torch.bfloat16 if supports_bf16(device) else torch.float32
-        # Of one on the Hub, its size is asked before gigabytes are fetched for nothing.
-        name = model if Path(model).expanduser().is_dir() else self.describe(model).pinned
+        # Of one on the Hub, kind and size are asked before gigabytes are fetched for nothing.
+        name = model if os.path.isdir(os.path.expanduser(model)) else self.describe(model).pinned
         folder = resolve(name)
         pipeline = self._open(folder, device, dtype)
         word_filter = None

@@ -34,8 +34,8 @@ KIT_NOTE = """\
 
 Drawn by {model}. Each PNG says in its metadata how it was made and can be loaded back into the playground.
 
-Use them as you like. {card} names the licence of the model's weights and every drawing set that they were trained on, with its
-author and licence: pass it on with the pictures.
+What they may be used for is said by the licence of the model's weights. {card} names it, and what the model was trained on,
+as far as whoever published the model tells it: pass it on with the pictures.
 """
 
 

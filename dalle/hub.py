@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,10 +76,10 @@ def _split(model: str) -> tuple[str, str | None]:
 
 def _local(model: str) -> Path | None:
     """The folder that a model's name stands for; None where it stands for a repository."""
-    folder = Path(model).expanduser()
-    if folder.is_dir():
-        return folder
-    if folder.exists():
+    folder = os.path.expanduser(model)
+    if os.path.isdir(folder):
+        return Path(folder)
+    if os.path.exists(folder):  # asked so, a name that no file can have is none
         raise CheckpointError(f"{model} is a file: --model takes a checkpoint folder or a Hub id such as user/repo.")
     return None
 

@@ -117,9 +117,10 @@ def is_ours(folder: Path) -> bool:
 def check_kind(kind: str) -> None:
     """Raises CheckpointError where a pipeline's class is none that draws pictures of a text."""
     if kind != OURS:
-        from dalle.foreign import pipeline_class
+        with quiet_libraries():
+            from dalle.foreign import pipeline_class
 
-        pipeline_class(kind)
+            pipeline_class(kind)
 
 
 class NotAtHandError(Exception):

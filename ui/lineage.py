@@ -66,10 +66,10 @@ ENGLISH = Text(
     title="Where this design comes from",
     intro=(
         "Three ways from a sentence to a picture: DALL·E of 2021, unCLIP of 2022, which became known as DALL·E 2, and the "
-        "small model of this page. All three go the same way: words become numbers, a generator makes a compact code of a "
-        "picture out of them, and a decoder paints the code. They differ in what the code is and in how it is found."
+        "small model that this page comes with. All three go the same way: words become numbers, a generator makes a compact "
+        "code of a picture out of them, and a decoder paints the code. They differ in what the code is and in how it is found."
     ),
-    systems=("DALL·E, 2021", "unCLIP, 2022", "This model"),
+    systems=("DALL·E, 2021", "unCLIP, 2022", "Open DALL·E"),
     stages=(
         Trio("Words", "", "up to 256 word pieces", "CLIP reads the caption", "MiniLM reads the prompt"),
         Trio(
@@ -179,10 +179,10 @@ ENGLISH = Text(
 CHINESE = Text(
     title="这个设计从何而来",
     intro=(
-        "从一句话到一张图的三条路：2021 年的 DALL·E，2022 年的 unCLIP（后来以 DALL·E 2 为人所知），以及本页面的小模型。三者的"
+        "从一句话到一张图的三条路：2021 年的 DALL·E，2022 年的 unCLIP（后来以 DALL·E 2 为人所知），以及本页面自带的小模型。三者的"
         "走法相同：文字变成数字，生成器由此造出图片的紧凑编码，解码器再把编码画出来。不同之处在于编码是什么，以及怎样找到它。"
     ),
-    systems=("DALL·E，2021", "unCLIP，2022", "本模型"),
+    systems=("DALL·E，2021", "unCLIP，2022", "Open DALL·E"),
     stages=(
         Trio("文字", "", "最多 256 个词元", "CLIP 读描述", "MiniLM 读提示词"),
         Trio("生成器", "", "1,024 个图片词，逐个写出", "从噪声到图片向量，64 步", "从噪声到潜变量，1 步"),

@@ -770,9 +770,10 @@ def test_the_disk_fails_meanwhile(tiny: Hub, monkeypatch: pytest.MonkeyPatch, nu
     refused(MODEL, says)
 
 
-@pytest.mark.parametrize(
-    "model", ["user/repo@../../etc", "user/-repo", "a--b/c", "user/repo.git", "user/repo@", "@main", "user/a b", "ü/x"]
-)
+NO_NAMES = ["user/repo@../../etc", "user/-repo", "a--b/c", "user/repo.git", "user/repo@", "@main", "user/a b", "ü/x"]
+
+
+@pytest.mark.parametrize("model", [*NO_NAMES, "a" * 300, "~no-such-user/x"])
 def test_names_that_no_repository_has(hub: Hub, model: str) -> None:
     with pytest.raises(CheckpointError, match=r"no checkpoint folder|not a name"):
         resolve(model)

@@ -126,6 +126,7 @@ const openDialog = () => {
   const complain = (message) => {
     alarm.hidden = !message;
     alarm.textContent = message;
+    if (message) alarm.scrollIntoView({ block: "nearest" });
   };
   const spoken = make("p.model-news", { role: "status" });
   const listed = props.models?.length;
@@ -216,7 +217,7 @@ const openDialog = () => {
     offer();
   };
   close.addEventListener("click", () => box.close());
-  box.addEventListener("click", (event) => event.target === box && box.close());
+  box.addEventListener("click", (event) => event.target === box && event.detail < 2 && box.close()); // a double click on what opens it ends out here
   box.addEventListener("close", () => {
     dialog = null;
     box.remove();
