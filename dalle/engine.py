@@ -181,13 +181,6 @@ class Engine:
         """Of a model that is still on its way, that of this project's."""
         return DEFAULT_GUIDANCE if (now := self._loaded) is None else now.pipeline.default_guidance
 
-    @property
-    def has_ranker(self) -> bool:
-        """Whether candidates can be put in order; of a model that is still on its way, whether its folder says so."""
-        if (now := self._loaded) is not None:
-            return now.pipeline.ranker is not None
-        return (Path(self.model).expanduser() / "ranker").is_dir()
-
     def load(self) -> None:
         """Loads the model; a second call does nothing.
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -138,9 +139,27 @@ def load(folder: Path, device: str, dtype: torch.dtype, at_hand: bool = True) ->
         from dalle.pipeline import DallePipeline
 
         return DallePipeline.ready(folder, device, dtype, at_hand)
-    from dalle.foreign import DiffusersModel
+    with quiet_libraries():
+        from dalle.foreign import DiffusersModel
 
-    return DiffusersModel.ready(folder, device, dtype, at_hand)
+        return DiffusersModel.ready(folder, device, dtype, at_hand)
+
+
+@contextlib.contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Keeps to themselves what diffusers and transformers say of parts that are not wanted here, or of older pipelines."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    logs = diffusers_logging, transformers_logging
+    before = [log.get_verbosity() for log in logs]
+    for log in logs:
+        log.set_verbosity_error()
+    try:
+        yield
+    finally:
+        for log, level in zip(logs, before, strict=True):
+            log.set_verbosity(level)
 
 
 def revision(folder: Path) -> str:

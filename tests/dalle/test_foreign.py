@@ -17,7 +17,7 @@ from PIL import Image
 from dalle.config import Cancelled, CheckpointError, ModelChangedError, NotReadyError, PromptError, SettingError
 from dalle.engine import Engine
 from dalle.foreign import DiffusersModel, MixedGenerator, MixedNoise, mixed, pipeline_class, stepwise
-from dalle.hardware import check_room
+from dalle.hardware import check_room, free_memory
 from dalle.images import read_png_metadata, save_png
 from dalle.interpolation import mix_noise
 from dalle.models import WITHOUT
@@ -100,7 +100,7 @@ def test_what_it_can_and_what_it_lacks_is_told(engines, family):
     never = {"judge", "ranker", "reference", "history", "styles", "truncation", "pacing", "given", "insight"}
     assert set(engine.lacks) - {"negative"} == never and set(engine.lacks.values()) <= set(WITHOUT.values())
     assert ("negative" in engine.lacks) == (family == "unclip")
-    assert engine.styles == () and not engine.has_ranker
+    assert engine.styles == ()
     steps, path_steps = engine.default_steps
     assert 20 <= steps <= 50 and path_steps == 20 and 3 < engine.default_guidance <= 10
 
@@ -329,6 +329,19 @@ def test_a_model_with_no_room_in_memory_is_refused_before_it_is_read(folders, mo
     monkeypatch.setattr("dalle.hardware.free_memory", lambda device="cpu": 100_000)
     said = opened(folders["pixart"])
     assert "0.0 GB are free" in said and "smaller" in said
+
+
+def test_free_memory_is_the_machines_or_the_containers_whichever_is_less(tmp_path, monkeypatch):
+    (tmp_path / "meminfo").write_text("MemTotal:  9 kB\nMemAvailable:     5000 kB\n")
+    monkeypatch.setattr("dalle.hardware.MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr("dalle.hardware.CGROUP", tmp_path)
+    assert free_memory() == 5000 * 1024
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory.current").write_text("3000000\n")
+    (tmp_path / "memory.stat").write_text("anon 1\ninactive_file 500000\n")
+    assert free_memory() == 5000 * 1024
+    (tmp_path / "memory.max").write_text("4000000\n")
+    assert free_memory() == 1_500_000
 
 
 def test_what_a_former_model_had_on_the_gpu_counts_as_free(monkeypatch):
