@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import os
 import random
@@ -183,13 +182,6 @@ class Engine:
         """Of a model that is still on its way, that of this project's."""
         return DEFAULT_GUIDANCE if (now := self._loaded) is None else now.pipeline.default_guidance
 
-    @property
-    def has_ranker(self) -> bool:
-        """Whether candidates can be put in order; of a model that is still on its way, whether its folder says so."""
-        if (now := self._loaded) is not None:
-            return now.pipeline.ranker is not None
-        return (Path(self.model).expanduser() / "ranker").is_dir()
-
     def load(self) -> None:
         """Loads the model; a second call does nothing.
 
@@ -210,10 +202,10 @@ class Engine:
                 self._finished.set()
 
     def switch(self, model: str) -> None:
-        """Loads another checkpoint while the present one goes on drawing, and then draws with the other.
+        """Loads another checkpoint, and then draws with the other.
 
-        What was asked of the earlier one and isn't done by then ends with `ModelChangedError`, so that nothing is drawn by two.
-        For a moment both are in memory.
+        The present one goes on drawing while the other is fetched, and waits while it is opened. What was asked of it and isn't
+        done by then ends with `ModelChangedError`, so that nothing is drawn by two. For a moment both are in memory.
 
         Args:
             model: a checkpoint folder or a Hub id.
@@ -249,15 +241,10 @@ class Engine:
         # Loading takes a second or two: two progress bars on the console tell nobody anything.
         diffusers_logging.disable_progress_bar()
         transformers_logging.disable_progress_bar()
-        for handler in transformers_logging.get_logger().handlers:
-            handler.addFilter(_of_use)
         device = resolve_device(self._wanted_device)
         dtype = torch.bfloat16 if supports_bf16(device) else torch.float32
-        name = model
-        if not os.path.isdir(os.path.expanduser(model)):  # of one on the Hub, no gigabytes are fetched for nothing
-            described = self.describe(model)
-            models.check_kind(described.kind)
-            name = described.pinned
+        # Of one on the Hub, kind and size are asked before gigabytes are fetched for nothing.
+        name = model if os.path.isdir(os.path.expanduser(model)) else self.describe(model).pinned
         folder = resolve(name)
         pipeline = self._open(folder, device, dtype)
         word_filter = None
@@ -279,15 +266,17 @@ class Engine:
         """
         from dalle.hardware import check_room, resolve_device
         from dalle.hub import describe
+        from dalle.models import check_kind
 
         found = describe(model)
+        check_kind(found.kind)
         check_room(found.size, resolve_device(self._wanted_device))
         return found
 
     def _open(self, folder: Path, device: str, dtype: torch.dtype) -> Model:
         from dalle import models
 
-        with self._turn:
+        with self._turn:  # the libraries change torch's default number format meanwhile, for every thread
             return models.load(folder, device, dtype)
 
     def load_in_background(self) -> threading.Thread:
@@ -411,16 +400,15 @@ class Engine:
 
         `attention` gets that of the first row to its text, (patches, tokens), of each block in each step.
         """
-        trajectory = now.pipeline.trajectory(noise, text, steps, guidance, negative, start)
-        while True:
-            if cancel is not None and cancel.is_set():
-                trajectory.close()
-                raise Cancelled("Stopped.")
-            with self._turn_of(now) as model, recording(model, attention):
-                latents = next(trajectory, trajectory)
-            if latents is trajectory:
-                return
-            yield latents
+        with contextlib.closing(now.pipeline.trajectory(noise, text, steps, guidance, negative, start)) as trajectory:
+            while True:
+                if cancel is not None and cancel.is_set():
+                    raise Cancelled("Stopped.")
+                with self._turn_of(now) as model, recording(model, attention):
+                    latents = next(trajectory, trajectory)
+                if latents is trajectory:
+                    return
+                yield latents
 
     def _decode(self, now: Loaded, latents: Tensor) -> Tensor:
         with self._turn_of(now) as pipeline:
@@ -902,11 +890,6 @@ def route_of(path: PathRequest) -> Route:
 def pacing_of(now: Loaded, pacing: str) -> str:
     """How a path is paced that should be paced so."""
     return "raw" if "pacing" in now.pipeline.lacks else pacing
-
-
-def _of_use(record: logging.LogRecord) -> bool:
-    """Not what transformers says when it is first asked for image processors, which nothing here uses."""
-    return "requires torchvision" not in record.getMessage()
 
 
 def recording(model: Model, attention: list[Tensor] | None) -> contextlib.AbstractContextManager[None]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import os
 import re
 import shutil
@@ -22,8 +23,11 @@ from typing import Any
 
 from dalle.config import CheckpointError
 from dalle.hub_errors import BUSY, WRONG_TOKEN, check_token, explained, is_wrong_token, no_room, patiently, status_of
+from dalle.selection import MAX_TEXT_BYTES
 
 logger = logging.getLogger(__name__)
+# It warns where no file is asked for, which is how its listing is had.
+logging.getLogger("huggingface_hub._snapshot_download").addFilter(lambda record: "No files matched" not in record.getMessage())
 
 ROOM_TO_SPARE = 100_000_000
 """Bytes that are left free on the disk."""
@@ -42,7 +46,7 @@ class Repository:
     """
 
     def __init__(self, name: str, revision: str | None, glances: Collection[str], **where: Any) -> None:
-        """Finds the commit and the list of files, and fetches the small files named in `glances` where they exist.
+        """Finds the commit and the list of files, and fetches the files named in `glances` where they exist and are small.
 
         Args:
             revision: branch, tag, pull request (refs/pr/1) or commit; the main branch if None.
@@ -91,7 +95,7 @@ class Repository:
         self.commit: str = resolved.resolved
         if revision == self.commit and not self._is_known(glances):  # the library would be long in telling that there is no network
             patiently(partial(Api().repo_info, self.name, revision=revision, token=self.where.get("token")))
-        self.folder = self._download(glances, quiet=True)
+        self.folder = self._download((), quiet=True)
         try:
             tree = get_cached_repo_tree(self.name, revision=self.commit, cache_dir=self.where.get("cache_dir"))
             self.sizes = {file.path: file.size for file in tree}
@@ -100,6 +104,9 @@ class Repository:
             there = [path for path in self.folder.rglob("*") if path.is_file()]
             self.sizes = {path.relative_to(self.folder).as_posix(): path.stat().st_size for path in there}
             self._listed = {}
+        glances = [name for name in glances if self.sizes.get(name, math.inf) <= MAX_TEXT_BYTES]
+        if glances:
+            self._download(glances, quiet=True)
         self._verify([name for name in glances if (self.folder / name).exists()])
 
     def _is_known(self, glances: Collection[str]) -> bool:

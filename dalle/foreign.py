@@ -200,7 +200,7 @@ def _told(call: Callable[..., Any], step: Callable[[], None]) -> Callable[..., A
 
 
 def pipeline_class(name: str) -> type[DiffusionPipeline]:
-    """The class that opens a pipeline, of the class that its model_index.json names, for pictures of a text.
+    """The class that opens a pipeline with a class of this name for pictures of a text.
 
     Raises:
         CheckpointError: a pipeline of another kind, or of a newer diffusers.
@@ -209,16 +209,15 @@ def pipeline_class(name: str) -> type[DiffusionPipeline]:
     found = getattr(diffusers, name, None)
     if not (isinstance(found, type) and issubclass(found, DiffusionPipeline)):
         raise CheckpointError(
-            f"This model's pipeline is {name}, which diffusers {diffusers.__version__} doesn't know: give another, or update "
-            "diffusers."
+            f"This model is a {name}, which diffusers {diffusers.__version__} doesn't know: give another, or update diffusers."
         )
     takes = inspect.signature(found.__call__).parameters
     if "prompt" not in takes or {"num_frames", "video", "audio_length_in_s", "audio_end_in_s"} & set(takes):
-        raise CheckpointError(f"This model's pipeline is {name}, which draws no pictures from a text: give a text-to-image model.")
+        raise CheckpointError(f"This model is a {name}, which draws no pictures from a text: give a text-to-image model.")
     if any(name == each.__name__ for mapping in auto for each in mapping.values()):
         return AutoPipelineForText2Image
     if {"image", "mask_image", "control_image"} & set(takes):
-        raise CheckpointError(f"This model's pipeline is {name}, which starts from a picture: give a text-to-image model.")
+        raise CheckpointError(f"This model is a {name}, which starts from a picture: give a text-to-image model.")
     return found
 
 

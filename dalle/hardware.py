@@ -12,6 +12,12 @@ from dalle.config import CheckpointError, SettingError
 
 ROOM = 1.15
 """Memory that a model takes while it draws, beside that of its weights, as a factor."""
+MEMINFO, CGROUP = Path("/proc/meminfo"), Path("/sys/fs/cgroup")
+CGROUPS = (
+    ("memory.max", "memory.current", "memory.stat", "inactive_file"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),
+)
+"""Where a container's limit is read, of both versions of the kernel's control groups."""
 
 
 def resolve_device(device: str = "auto") -> str:
@@ -56,19 +62,25 @@ def free_memory(device: str = "cpu") -> int | None:
     if device.startswith("cuda"):
         import torch
 
-        return torch.cuda.mem_get_info()[0]
+        # torch keeps what it has freed, a former model's memory too, and takes that first.
+        return torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
     free = []
     with contextlib.suppress(OSError, ValueError, KeyError):
-        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-        free.append(int(lines["MemAvailable"].split()[0]) * 1024)
+        free.append(int(_numbers(MEMINFO)["MemAvailable:"]) * 1024)
     if not free:
         with contextlib.suppress(OSError, ValueError, AttributeError):
             free.append(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    for limit, used in (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")):
-        with contextlib.suppress(OSError, ValueError):  # "max": no limit
-            folder = Path("/sys/fs/cgroup")
-            free.append(int((folder / limit).read_text()) - int((folder / used).read_text()))
+    for limit, used, stat, cached in CGROUPS:
+        with contextlib.suppress(OSError, ValueError, KeyError):  # "max": no limit
+            # Files that were read count as used there, and are given up when memory is wanted.
+            reclaimable = int(_numbers(CGROUP / stat)[cached])
+            free.append(int((CGROUP / limit).read_text()) - int((CGROUP / used).read_text()) + reclaimable)
     return min(free, default=None)
+
+
+def _numbers(path: Path) -> dict[str, str]:
+    """The first two words of each line."""
+    return dict(line.split()[:2] for line in path.read_text().splitlines() if len(line.split()) > 1)
 
 
 def check_room(size: int, device: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dalle.config import READABLE_VERSIONS, STEPS, CheckpointError
-from dalle.selection import CARD, INDEX, chosen_variant, component_files, components, needed, why_no_pipeline
+from dalle.selection import CARD, INDEX, MAX_TEXT_BYTES, chosen_variant, component_files, components, needed, why_no_pipeline
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 COMPONENTS = ("vae", "prior")
 OPTIONAL_COMPONENTS = ("ranker",)
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-MAX_TEXT_BYTES = 1_000_000
-"""Of a card and of a model_index.json."""
+MAX_DATA_BYTES = 100_000_000
+"""Of any other file that holds no weights: a tokenizer's words take some ten million."""
+MAX_MATTER, MAX_LICENCE = 50_000, 120
+"""Characters of a card's front matter, and of the licence that it names, that are read."""
 
 _REPO_ID = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w.+/-]+))?", re.ASCII)
 _PAGE = re.compile(
@@ -89,9 +91,16 @@ def _repository(model: str, where: dict[str, Any]) -> tuple[Repository, list[str
     repo, revision = _split(model)
     revision = revision or where.pop("revision", None)
     repository = Repository(repo, revision, (INDEX, CARD), **{key: value for key, value in where.items() if key != "revision"})
-    if INDEX not in repository.sizes:
-        raise CheckpointError(why_no_pipeline(repository.sizes, repository.asked))
-    return repository, needed(read_json(repository.folder / INDEX), repository.sizes, repository.asked)
+    sizes = repository.sizes
+    if INDEX not in sizes:
+        raise CheckpointError(why_no_pipeline(sizes, repository.asked))
+    names = [INDEX]
+    if sizes[INDEX] <= MAX_TEXT_BYTES:
+        names = needed(read_json(repository.folder / INDEX), sizes, repository.asked)
+    for name in names:
+        if sizes[name] > (MAX_TEXT_BYTES if name == INDEX else MAX_DATA_BYTES) and not name.endswith(".safetensors"):
+            raise CheckpointError(f"{name} of {repository.asked} is too large to be what it is called: choose another model.")
+    return repository, names
 
 
 def resolve(model: str, **where: Any) -> Path:
@@ -155,15 +164,16 @@ def read_card(folder: Path) -> tuple[str, str]:
     if not match:
         return text.strip(), ""
     try:
-        matter = yaml.safe_load(match["matter"])
+        # Whoever wrote it may wish this program ill: nothing but text is made of it, no numbers, and no merged mappings.
+        matter = yaml.load(match["matter"][:MAX_MATTER], yaml.BaseLoader)
     except (yaml.YAMLError, ValueError, RecursionError):
         matter = None
     licence = matter.get("license") if isinstance(matter, dict) else None
     if licence == "other" and isinstance(matter.get("license_name"), str):
         licence = matter["license_name"]
     if isinstance(licence, list):
-        licence = ", ".join(one for one in licence if isinstance(one, str))
-    return text[match.end() :].strip(), licence if isinstance(licence, str) else ""
+        licence = ", ".join(dict.fromkeys(one for one in licence if isinstance(one, str)))  # each once, however often it is named
+    return text[match.end() :].strip(), licence[:MAX_LICENCE] if isinstance(licence, str) else ""
 
 
 def commit_of(folder: Path) -> str:
@@ -178,8 +188,9 @@ def weights_of(folder: Path) -> list[Path]:
     Raises:
         CheckpointError: as `resolve`, for what is in the folder.
     """
+    index = read_json(folder / INDEX)  # first: the folder may be any, and a large one
     there = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
-    return [folder / name for name in needed(read_json(folder / INDEX), there, str(folder)) if name.endswith(".safetensors")]
+    return [folder / name for name in needed(index, there, str(folder)) if name.endswith(".safetensors")]
 
 
 def variant_of(folder: Path) -> str | None:

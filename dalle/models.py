@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -103,19 +104,23 @@ class Model(Protocol):
         """-> premultiplied RGBA (B, 4, H, W) in [-1, 1]."""
 
 
+OURS = "DallePipeline"
+
+
 def is_ours(folder: Path) -> bool:
     """Whether a folder holds a model of this project."""
     from dalle.hub import read_json
 
-    return read_json(folder / "model_index.json").get("_class_name") == "DallePipeline"
+    return read_json(folder / "model_index.json").get("_class_name") == OURS
 
 
 def check_kind(kind: str) -> None:
-    """Raises CheckpointError for a pipeline class that draws no pictures of a text; before its weights are fetched."""
-    if kind != "DallePipeline":
-        from dalle.foreign import pipeline_class
+    """Raises CheckpointError where a pipeline's class is none that draws pictures of a text."""
+    if kind != OURS:
+        with quiet_libraries():
+            from dalle.foreign import pipeline_class
 
-        pipeline_class(kind)
+            pipeline_class(kind)
 
 
 class NotAtHandError(Exception):
@@ -135,9 +140,27 @@ def load(folder: Path, device: str, dtype: torch.dtype, at_hand: bool = True) ->
         from dalle.pipeline import DallePipeline
 
         return DallePipeline.ready(folder, device, dtype, at_hand)
-    from dalle.foreign import DiffusersModel
+    with quiet_libraries():
+        from dalle.foreign import DiffusersModel
 
-    return DiffusersModel.ready(folder, device, dtype, at_hand)
+        return DiffusersModel.ready(folder, device, dtype, at_hand)
+
+
+@contextlib.contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Keeps to themselves what diffusers and transformers say of parts that are not wanted here, or of older pipelines."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    logs = diffusers_logging, transformers_logging
+    before = [log.get_verbosity() for log in logs]
+    for log in logs:
+        log.set_verbosity_error()
+    try:
+        yield
+    finally:
+        for log, level in zip(logs, before, strict=True):
+            log.set_verbosity(level)
 
 
 def revision(folder: Path) -> str:

@@ -83,8 +83,10 @@ def euler_steps(velocity: Velocity, noise: Tensor, num_inference_steps: int, sta
 def draw_noise(generators: Sequence[torch.Generator | None], device: torch.device | str = "cpu") -> Tensor:
     """One generator a picture, drawn on the generator's own device: (B, C, S, S) of unit variance."""
     shape = (LATENT_CHANNELS, LATENT_SIZE, LATENT_SIZE)
-    rows = [torch.randn(shape, generator=g, device=g.device if g is not None else "cpu").to(device) for g in generators]
-    return torch.stack(rows)
+    # In float32 also where another thread opens a model in half precision, for which libraries change torch's default.
+    places = [g.device if g is not None else "cpu" for g in generators]
+    rows = [torch.randn(shape, generator=g, device=p, dtype=torch.float32) for g, p in zip(generators, places, strict=True)]
+    return torch.stack([row.to(device) for row in rows])
 
 
 def truncate(noise: Tensor, truncation: float) -> Tensor:

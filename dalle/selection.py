@@ -13,6 +13,8 @@ from typing import Any
 from dalle.config import CheckpointError
 
 INDEX, CARD = "model_index.json", "README.md"
+MAX_TEXT_BYTES = 1_000_000
+"""Of these two."""
 ALLOWED_FILES = ["*.json", "*.safetensors", "*.txt", "*.md"]
 """What is fetched of a checkpoint of this project."""
 DATA_ENDINGS = (".json", ".txt", ".model")

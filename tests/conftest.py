@@ -72,9 +72,10 @@ def tiny_checkpoint(tiny_pipeline, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def hub(tmp_path) -> Iterator[Hub]:
+def hub(tmp_path, monkeypatch) -> Iterator[Hub]:
     """An empty Hub on loopback that huggingface_hub uses, logged in as "user", with an empty cache (see tests/hub_server.py)."""
     from tests.hub_server import hub_for_client
 
     with hub_for_client(tmp_path / "huggingface") as hub:
         yield hub
+        monkeypatch.undo()  # what a test changed of the Hub's settings goes before they do

@@ -140,4 +140,4 @@ def plain_card(card: str) -> str:
     card = re.sub(r"\[\s*\]\([^()]*\)", "", card)  # links around them
     card = re.sub(r"</?[A-Za-z][^<>]*>", "", card)
     card = re.sub(r"<(?=[A-Za-z/!?])", "< ", card)  # tags that were put together of others
-    return card.replace("![", "[").strip()  # pictures whose address stands elsewhere in the card
+    return re.sub(r"!+\[", "[", card).strip()  # pictures whose address stands elsewhere in the card

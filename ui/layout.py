@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable
-from functools import lru_cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -142,10 +141,6 @@ def follow_model(
     usual = {generate.steps: lambda: engine.default_steps[0], generate.guidance: lambda: engine.default_guidance}
     guessed = {box: box.value for box in usual}
 
-    @lru_cache(maxsize=2)  # finding it may ask the Hub
-    def card_of(key: str) -> str:
-        return card_text(engine.card())
-
     def set_up(shown: object) -> dict[Any, Any]:
         before = shown if isinstance(shown, dict) else {}
         now = models.told()
@@ -158,7 +153,8 @@ def follow_model(
             value = found()
             if known not in ("", None, key) or (not known and value != guessed[box]):
                 changes[box] = changes.get(box, {}) | {"value": value}
-        return {status: now, card: card_of(key)} | {box: gr.update(**change) for box, change in changes.items() if change}
+        updates = {box: gr.update(**change) for box, change in changes.items() if change}
+        return {status: now, card: card_text(engine.card())} | updates
 
     gr.on(
         [demo.load, status.submit],

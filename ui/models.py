@@ -96,6 +96,16 @@ def is_loopback(host: object) -> bool:
         return False
 
 
+def is_from_here(request: Any) -> bool:
+    """Whether a request comes from this machine and calls it so.
+
+    A tunnel's or a proxy's comes from here too, as does that of a page whose name was made to lead here: they call it otherwise.
+    """
+    named = (getattr(request, "headers", None) or {}).get("host", "")
+    address = caller_of(request).address
+    return (not address or is_loopback(address)) and (not named or is_loopback(re.sub(r":\d*$", "", named).strip("[]")))
+
+
 class ModelBox:
     """The handlers of the box, apart from its layout so that they can be run without a page."""
 
@@ -117,8 +127,7 @@ class ModelBox:
     @property
     def folders(self) -> bool:
         """Whether who asks now may name folders: somebody at this machine, of a page for this machine only."""
-        asking = caller_of(LocalContext.request.get(None)).address
-        return self._models is None and is_loopback(self._host()) and (not asking or is_loopback(asking))
+        return self._models is None and is_loopback(self._host()) and is_from_here(LocalContext.request.get(None))
 
     @property
     def key(self) -> str:
@@ -135,7 +144,7 @@ class ModelBox:
             "state": now.state,
             "model": now.model,
             "device": now.device,
-            "message": now.message if now.state == "failed" else "",
+            "message": self._discreet(now.message) if now.state == "failed" else "",
             "lacks": dict(self._engine.lacks) if key else {},
             "change": asdict(self._change),
         }
@@ -160,7 +169,8 @@ class ModelBox:
             finally:
                 self._describing.release()
 
-        return self._discreet(self._direct.answer(self.kind, visitor_name(sent, self.kind), BLANK, work))
+        answer = self._direct.answer(self.kind, visitor_name(sent, self.kind), BLANK, work)
+        return answer | {"message": self._discreet(answer["message"])}
 
     def switch(self, question: object) -> dict[str, Any]:
         """Begins the change to {model}; `look` tells how it goes, under the stamp of the answer. Never raises."""
@@ -194,8 +204,8 @@ class ModelBox:
         with self._lock:
             self._change = ended
 
-    def _discreet(self, answer: dict[str, Any]) -> dict[str, Any]:
-        return answer if self.folders else answer | {"message": without_paths(answer["message"])}
+    def _discreet(self, message: str) -> str:
+        return message if self.folders else without_paths(message)
 
 
 def without_paths(message: str) -> str:

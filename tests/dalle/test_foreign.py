@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import threading
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +14,10 @@ import pytest
 import torch
 from PIL import Image
 
-from dalle.config import Cancelled, CheckpointError, NotReadyError, PromptError, SettingError
+from dalle.config import Cancelled, CheckpointError, ModelChangedError, NotReadyError, PromptError, SettingError
 from dalle.engine import Engine
 from dalle.foreign import DiffusersModel, MixedGenerator, MixedNoise, mixed, pipeline_class, stepwise
+from dalle.hardware import check_room, free_memory
 from dalle.images import read_png_metadata, save_png
 from dalle.interpolation import mix_noise
 from dalle.models import WITHOUT
@@ -97,7 +100,7 @@ def test_what_it_can_and_what_it_lacks_is_told(engines, family):
     never = {"judge", "ranker", "reference", "history", "styles", "truncation", "pacing", "given", "insight"}
     assert set(engine.lacks) - {"negative"} == never and set(engine.lacks.values()) <= set(WITHOUT.values())
     assert ("negative" in engine.lacks) == (family == "unclip")
-    assert engine.styles == () and not engine.has_ranker
+    assert engine.styles == ()
     steps, path_steps = engine.default_steps
     assert 20 <= steps <= 50 and path_steps == 20 and 3 < engine.default_guidance <= 10
 
@@ -192,6 +195,21 @@ def test_a_drawing_stops_at_its_next_step_and_leaves_nothing_behind(engines, fam
     assert "draw" not in [thread.name for thread in threading.enumerate()]
 
 
+def test_a_model_that_was_changed_is_gone_though_it_was_drawing(folders):
+    engine = Engine(str(folders["stable-diffusion"]), device="cpu")
+    engine.load()
+    items = engine.generate(GenerateRequest("a cat", 1, 1, num_inference_steps=50))
+    next(items)
+    former = weakref.ref(engine.wait())
+    engine.switch(str(folders["pixart"]))
+    with pytest.raises(ModelChangedError) as told:
+        next(items)
+    assert "draw" not in [thread.name for thread in threading.enumerate()]
+    del told
+    gc.collect()
+    assert former() is None
+
+
 def test_what_it_lacks_is_refused_with_the_same_sentence(engines, tmp_path):
     engine, image = engines["unclip"], Image.new("RGB", (8, 8))
     asked = {
@@ -268,16 +286,16 @@ def test_pipelines_of_another_kind_are_named(folders, tmp_path):
     assert "TextToVideoSDPipeline" in kind("TextToVideoSDPipeline") and "no pictures from a text" in kind("CogVideoXPipeline")
     assert "no pictures from a text" in kind("AudioLDM2Pipeline") and "doesn't know" in kind("PipelineOfTomorrow")
     assert "starts from a picture" in kind("StableDiffusionUpscalePipeline") and "doesn't know" in kind("UNet2DModel")
-    image_to_image = pipeline_class("StableDiffusionImg2ImgPipeline")
-    assert image_to_image.__name__ == "AutoPipelineForText2Image"  # the same weights draw from a text too
+    # The same weights draw from a text too.
+    assert pipeline_class("StableDiffusionImg2ImgPipeline").__name__ == "AutoPipelineForText2Image"
 
 
-def test_the_weights_of_a_pipeline_of_another_kind_are_not_fetched(folders, hub):
-    hub.add_repo("someone/video", folder=folders["stable-diffusion"])
-    index = json.loads((folders["stable-diffusion"] / "model_index.json").read_text())
-    hub.commit("someone/video", {"model_index.json": json.dumps(index | {"_class_name": "CogVideoXPipeline"})})
-    assert "no pictures from a text" in opened("someone/video")
-    assert not [path for path in hub.paths("GET") if path.endswith(".safetensors")]
+def test_a_pipeline_of_another_kind_is_told_before_its_weights_are_fetched(hub):
+    index = {"_class_name": "CogVideoXPipeline", "vae": ["diffusers", "AutoencoderKLCogVideoX"]}
+    hub.add_repo("someone/video", {"model_index.json": json.dumps(index), "vae/diffusion_pytorch_model.safetensors": b"weights"})
+    with pytest.raises(CheckpointError, match="no pictures from a text"):
+        Engine("someone/video", device="cpu").load()
+    assert not [one for one in hub.log if "vae" in one.path]
 
 
 def copied(folder: Path, to: Path) -> Path:
@@ -311,6 +329,28 @@ def test_a_model_with_no_room_in_memory_is_refused_before_it_is_read(folders, mo
     monkeypatch.setattr("dalle.hardware.free_memory", lambda device="cpu": 100_000)
     said = opened(folders["pixart"])
     assert "0.0 GB are free" in said and "smaller" in said
+
+
+def test_free_memory_is_the_machines_or_the_containers_whichever_is_less(tmp_path, monkeypatch):
+    (tmp_path / "meminfo").write_text("MemTotal:  9 kB\nMemAvailable:     5000 kB\n")
+    monkeypatch.setattr("dalle.hardware.MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr("dalle.hardware.CGROUP", tmp_path)
+    assert free_memory() == 5000 * 1024
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory.current").write_text("3000000\n")
+    (tmp_path / "memory.stat").write_text("anon 1\ninactive_file 500000\n")
+    assert free_memory() == 5000 * 1024
+    (tmp_path / "memory.max").write_text("4000000\n")
+    assert free_memory() == 1_500_000
+
+
+def test_what_a_former_model_had_on_the_gpu_counts_as_free(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (2 * 2**30, 24 * 2**30))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: 10 * 2**30)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: 4 * 2**30)
+    check_room(6 * 2**30, "cuda")
+    with pytest.raises(CheckpointError, match=r"8\.0 GB are free"):
+        check_room(8 * 2**30, "cuda")
 
 
 def test_a_picture_that_the_models_own_filter_blacked_out_is_told(engines, monkeypatch):

@@ -22,7 +22,7 @@ from safetensors import numpy as safetensors_numpy
 
 from dalle import DallePipeline, Engine, fetch, hub_errors, text
 from dalle.config import CheckpointError
-from dalle.hub import commit_of, describe, fetch_encoder, resolve, sha256, variant_of, weights_of
+from dalle.hub import MAX_LICENCE, commit_of, describe, fetch_encoder, read_card, resolve, sha256, variant_of, weights_of
 from dalle.images import read_png_metadata
 from dalle.requests import GenerateRequest, Picture
 from tests import pipelines
@@ -132,6 +132,36 @@ def test_cards(tiny: Hub, readme: str | bytes | None, card: str, licence: str) -
     tiny.commit(MODEL, {"README.md": readme})
     told = describe(MODEL)
     assert (told.card, told.licence) == (card, licence)
+
+
+def test_a_hostile_card_costs_nothing(tiny: Hub, tmp_path: Path) -> None:
+    merged = "a0: &a0 {x: 1}\n" + "".join(f"a{n}: &a{n} {{<<: [*a{n - 1}, *a{n - 1}]}}\n" for n in range(1, 40))
+    for matter in ("a: &a " + "x" * 10_000 + "\nlicense: [" + "*a, " * 9_000 + "]", merged, "license: " + ":".join(["1"] * 20_000)):
+        (tmp_path / "README.md").write_text(f"---\n{matter}\n---\nText")
+        card, licence = read_card(tmp_path)  # gigabytes or minutes, if it were read as all that YAML can say
+        assert card == "Text" and len(licence) <= MAX_LICENCE
+
+
+def test_what_is_large_and_holds_no_weights_is_not_fetched(tiny: Hub) -> None:
+    before = tiny.head(MODEL)
+    tiny.commit(MODEL, {"README.md": b"# Long\n" * 200_000})
+    assert describe(MODEL).card == "" and downloads(tiny) == {"model_index.json"}
+    tiny.commit(MODEL, {"model_index.json": b" " * 2_000_000})
+    refused(MODEL, "model_index.json of .* is too large")
+    assert downloads(tiny) == {"model_index.json"} and describe(f"{MODEL}@{before}").card
+
+
+def test_a_large_vocabulary_is_not_fetched(tiny: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dalle.hub.MAX_DATA_BYTES", 20_000)
+    tiny.commit(MODEL, {"prior/notes.txt": b"x" * 30_000})
+    refused(MODEL, "prior/notes.txt of .* is too large")
+    assert downloads(tiny) == {"model_index.json", "README.md"}
+
+
+def test_any_folder_may_be_asked_about(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "rglob", lambda *_: pytest.fail("looked through all of a folder that is no model"))
+    with pytest.raises(CheckpointError, match="is missing"):
+        describe(str(tmp_path))
 
 
 def test_only_a_listing_is_asked_for_the_second_time(tiny: Hub, tiny_checkpoint: Path) -> None:

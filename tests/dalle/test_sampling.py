@@ -59,6 +59,16 @@ def test_one_generator_a_picture():
     assert not torch.equal(together[0], together[1])
 
 
+def test_noise_is_the_same_while_another_model_is_opened():
+    usual = draw_noise([torch.Generator().manual_seed(4)])
+    torch.set_default_dtype(torch.bfloat16)  # as libraries do meanwhile
+    try:
+        found = draw_noise([torch.Generator().manual_seed(4)])
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert found.dtype == torch.float32 and found.equal(usual)
+
+
 def test_rotary_embedding_keeps_length_and_sees_only_differences():
     table = rotary_table(8, 32)
     x = torch.randn(1, 1, 1, 32).expand(1, 1, 64, 32)

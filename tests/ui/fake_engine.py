@@ -242,7 +242,8 @@ class FakeEngine:
         self._step(cancel, 1, self.model)
         parts = (round(255 * share) + seed for share, seed in zip(settings["weights"], settings["seeds"], strict=True))
         colour = tuple(part % 256 for part in (*parts, 0, 0))[:3]
-        return Picture(self._disc(colour), 0, " | ".join(request.prompts), settings["seeds"][0], self.delay, 0.5, settings)
+        score = None if "ranker" in self.lacks else 0.5
+        return Picture(self._disc(colour), 0, " | ".join(request.prompts), settings["seeds"][0], self.delay, score, settings)
 
     def search(self, prompt: str, vectors: np.ndarray, limit: int | None = None) -> list[Match]:
         """The later a picture, the better it fits."""
@@ -291,7 +292,8 @@ class FakeEngine:
                     yield StepProgress(index, step, steps, preview=lambda: self._disc((128, 128, 128)))
                 own = (seed + index) % 2**32
                 picture = self._disc((own * 47 % 256, own * 91 % 256, own * 13 % 256))
-                yield Picture(picture, index, request.prompt, own, steps * self.delay, 0.5, settings, VECTOR)
+                seen = (None, settings) if "ranker" in self.lacks else (0.5, settings, VECTOR)
+                yield Picture(picture, index, request.prompt, own, steps * self.delay, *seen)
 
     def interpolate(self, request: InterpolateRequest | PathRequest, cancel: threading.Event | None = None) -> Iterator[Frame]:
         self._ready()

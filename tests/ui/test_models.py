@@ -8,9 +8,11 @@ import threading
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from gradio.context import LocalContext
 from PIL import Image
 from playwright.sync_api import Page, expect
 
@@ -154,6 +156,26 @@ def test_folders_are_for_who_sits_at_the_machine():
     assert not box_of(engine_with(), models=(OTHER,)).folders
 
 
+@pytest.mark.parametrize(
+    ("address", "named", "here"),
+    [
+        ("127.0.0.1", "127.0.0.1:7860", True),
+        ("127.0.0.1", "localhost:7860", True),
+        ("::1", "[::1]:7860", True),
+        ("192.0.2.1", "127.0.0.1:7860", False),
+        ("127.0.0.1", "demo.example", False),
+        ("127.0.0.1", "127.0.0.1.demo.example:7860", False),
+        ("127.0.0.1", "[", False),
+    ],
+)
+def test_what_comes_through_a_tunnel_is_not_from_here(address, named, here):
+    asking = LocalContext.request.set(SimpleNamespace(client=SimpleNamespace(host=address), headers={"host": named}))
+    try:
+        assert box_of(engine_with()).folders is here
+    finally:
+        LocalContext.request.reset(asking)
+
+
 def test_the_server_checks_what_a_page_can_t_send():
     engine = engine_with()
     for box, told in (
@@ -218,6 +240,8 @@ def test_strangers_see_no_paths(monkeypatch):
         box = box_of(engine, host=host)
         box.switch({"model": OTHER})
         assert settled(box)["message"].startswith(shown)
+        engine.become("failed", told)
+        assert box.look({})["message"].startswith(shown)
 
 
 def test_one_model_is_described_at_a_time():
@@ -244,7 +268,7 @@ def test_one_model_is_described_at_a_time():
 
 
 def test_a_card_s_cost_grows_with_its_length_only():
-    for part in ("![", "<!--", "<a", "![a](", "![a][", "<<", "[]("):
+    for part in ("![", "<!--", "<a", "![a](", "![a][", "<<", "[](", "!"):
         card = plain_card(part * 60_000)  # minutes, if it grew with the square
         assert "<a" not in card and "![" not in card
 
@@ -257,6 +281,7 @@ def test_a_card_s_cost_grows_with_its_length_only():
         "<im<b>g src=x>",
         "![a]\n\n[a]: https://x",
         "[![a](https://x)](b)",
+        "!![a[b]c](https://x)",
         "<script\n>",
     ],
 )
@@ -321,7 +346,7 @@ def test_a_model_is_looked_at_and_switched_to(cache_folder, visit):
 
         engine.arriving.clear()
         page.get_by_role("button", name="Switch to it").click()
-        expect(dialog(page).get_by_role("status")).to_contain_text("the present model goes on drawing meanwhile")
+        expect(dialog(page).get_by_role("status")).to_contain_text("the present model goes on drawing, and waits")
         expect(other.locator("#status")).to_contain_text(f"{OTHER} is on its way, for everybody on this page")
         draw(other, "a cat", num_images=1)  # the present one does go on
         expect(mat(other, "done")).to_be_visible()

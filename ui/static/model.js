@@ -79,7 +79,7 @@ abilities.lookAgain = look;
 
 // A card as text: headings, lists, paragraphs, code. Nothing in it can become markup.
 const inline = (text) =>
-  text.split(/(\*\*[^*]+\*\*|\*[^*\s][^*]*\*|`[^`]+`|\[[^\]]*\]\([^)\s]*\))/).map((part) => {
+  text.split(/(\*\*[^*]+\*\*|\*[^*\s][^*]*\*|`[^`]+`|\[[^[\]]*\]\([^()\s]*\))/).map((part) => {
     if (/^\*\*.+\*\*$/.test(part)) return make("b", {}, part.slice(2, -2));
     if (/^\*.+\*$/.test(part)) return make("i", {}, part.slice(1, -1));
     if (/^`.+`$/.test(part)) return make("code", {}, part.slice(1, -1));
@@ -201,7 +201,7 @@ const openDialog = () => {
     box.toggleAttribute("data-working", state === "working");
     if (state === "working") {
       const seconds = began ? Math.round((performance.now() - began) / 1000) : 0;
-      const so = "Fetching and loading; the present model goes on drawing meanwhile.";
+      const so = "Fetching and loading; the present model goes on drawing, and waits while this one is opened.";
       if (spoken.dataset.to !== to) spoken.replaceChildren(name(to), ": ", make("span", {}, so), make("span.model-seconds", { "aria-hidden": "true" }));
       spoken.dataset.to = to;
       spoken.querySelector(".model-seconds").textContent = seconds ? ` ${seconds} s` : "";
