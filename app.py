@@ -53,7 +53,7 @@ def main() -> None:
     from ui.layout import PageSettings, build_demo, serve
     from ui.outbox import claim_cache
 
-    settings = PageSettings(models=models_of(HERE))
+    settings = PageSettings(models=models_of(HERE, options.model))
     claim_cache(settings.keep_seconds)
     engine = Engine(options.model, device=options.device, word_filter=options.word_filter)
     demo = build_demo(engine, settings)

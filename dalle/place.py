@@ -40,16 +40,19 @@ def model_of(folder: Path) -> str:
     return told if isinstance(told, str) and told else DEFAULT_MODEL
 
 
-def models_of(folder: Path) -> tuple[str, ...] | None:
+def models_of(folder: Path, first: str = "") -> tuple[str, ...] | None:
     """The models that the page may switch to: None for any, as at home; () for none, as on a Space that says nothing else.
 
     On ZeroGPU there are none: a model has to be there before the page opens.
+
+    Args:
+        first: the model that the page begins with; `model_of` where not given.
     """
     if on_zero_gpu():
         return ()
     if (told := os.environ.get(MODELS)) is not None:
         names = names_in(told)
-        return tuple(dict.fromkeys((model_of(folder), *names))) if names else ()  # with a way back to the first
+        return tuple(dict.fromkeys((first or model_of(folder), *names))) if names else ()  # with a way back to the first
     if isinstance(told := record(folder).get("models"), list):
         return tuple(name for name in told if isinstance(name, str))
     return () if on_space() else None

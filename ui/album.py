@@ -5,12 +5,13 @@ The server remembers nothing of it: the page's script holds the list in the brow
 
 from __future__ import annotations
 
+import json
 import threading
 from typing import TYPE_CHECKING, Any
 
 from dalle.config import Cancelled, DalleError, SettingError
 from dalle.images import data_uri
-from ui import components, inputs
+from ui import components, inputs, links
 from ui.deliver import Deliver
 from ui.direct import Direct, visitor_name
 from ui.generate import GenerateTab, kept
@@ -33,7 +34,10 @@ class Album:
         self._direct = direct
 
     def redraw(self, question: object) -> dict[str, Any]:
-        """{state, message, pictures} for {visitor, recipes}; of a picture {image, link, code} or {message}. Never raises."""
+        """{state, message, pictures} for {visitor, recipes}; of a picture {image, link, code, note} or {message}. Never raises.
+
+        The note is there where another model drew it first.
+        """
         sent = question if isinstance(question, dict) else {}
 
         def work(cancel: threading.Event) -> dict[str, Any]:
@@ -45,16 +49,19 @@ class Album:
         blank = {"state": "error", "message": "", "pictures": []}
         return self._direct.answer(self.kind, visitor_name(sent, self.kind), blank, work)
 
-    def _one(self, recipe: object, cancel: threading.Event) -> dict[str, Any]:
+    def _one(self, recipe: Any, cancel: threading.Event) -> dict[str, Any]:
         """One that can't be drawn any more is told, and is no reason to show no other."""
         try:
-            picture = self._direct.draw(inputs.any_recipe(recipe), cancel)
+            wish = inputs.any_recipe(recipe)
+            made = links.made_by(json.loads(recipe["settings"]))
+            picture = self._direct.draw(wish, cancel)
         except Cancelled:
             raise
         except DalleError as error:
             return {"message": str(error)}
         # The browser's own recipe stays what it is: it names the model that drew the picture first.
-        return {"image": data_uri(picture.image)} | {name: text for name, text in kept(picture).items() if name != "recipe"}
+        told = {name: text for name, text in kept(picture).items() if name != "recipe"}
+        return told | {"image": data_uri(picture.image), "note": links.other_model(made, self._engine)}
 
 
 def album_tab(engine: Engine, direct: Direct, generate: GenerateTab) -> None:

@@ -226,6 +226,6 @@ def other_model(made: tuple[str, str], engine: Engine) -> str:
     model, revision = made
     if not revision or not engine.revision or revision == engine.revision:
         return ""
-    same = model.partition("@")[0] == engine.model.partition("@")[0]
-    by = f"another version of {model}" if same else (model or "another model")
-    return f"Made by {by} ({revision}); drawn anew by {engine.model} ({engine.revision}) it may look different."
+    first, now = model.partition("@")[0], engine.model.partition("@")[0]  # the revision says which version
+    by = f"another version of {first}" if first == now else (first or "another model")
+    return f"Made by {by} ({revision}); drawn anew by {now} ({engine.revision}) it may look different."

@@ -276,6 +276,7 @@ def test_it_is_told_where_it_runs(tmp_path, monkeypatch):
     assert place.model_of(tmp_path) == "c/d@e" and place.models_of(tmp_path) == ("c/d@e", "a/b")
     monkeypatch.setenv(place.MODELS, "a/b")
     assert place.models_of(tmp_path) == ("c/d@e", "a/b")
+    assert place.models_of(tmp_path, "e/f") == ("e/f", "a/b")  # --model says more
     monkeypatch.setenv(place.MODELS, "")
     assert place.models_of(tmp_path) == ()
     monkeypatch.delenv(place.MODELS)

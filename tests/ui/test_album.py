@@ -141,6 +141,17 @@ def test_the_album_draws_what_it_can():
         assert answer["state"] == "error" and f"1 to {MAX_REDRAWN}" in answer["message"]
 
 
+def test_the_album_tells_what_another_model_drew_first():
+    engine = FakeEngine()
+    album = Album(engine, Direct(engine, Runs()))
+    (kept,) = recipes(engine, 1)
+    (picture,) = album.redraw({"visitor": "v", "recipes": [kept]})["pictures"]
+    assert picture["note"] == ""
+    engine.revision = "another"
+    (picture,) = album.redraw({"visitor": "v", "recipes": [kept]})["pictures"]
+    assert picture["image"] and picture["note"].startswith("Made by another version of")
+
+
 def test_questions_wait_for_the_model_and_for_a_place():
     loading = FakeEngine(ready=False)
     assert Album(loading, Direct(loading, Runs())).redraw({"recipes": [RECIPE]})["state"] == "waiting"

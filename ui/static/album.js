@@ -1,5 +1,5 @@
 // What was drawn in this browser. The recipes are the browser's own (window.playground.album); the pictures in view are drawn anew:
-// server.redraw_pictures answers {visitor, recipes} with {state, message, pictures: [{image, link, code} or {message}]}. The widget's
+// server.redraw_pictures answers {visitor, recipes} with {state, message, pictures: [{image, link, code, note} or {message}]}. The widget's
 // "select" asks to open one: {recipe}.
 const { make, groundSwitch, menu, album, starButton, bulkSaver, dropdown, item, visitor } = window.playground;
 
@@ -63,7 +63,9 @@ const fill = (id, entry) => {
   tile.classList.replace("pending", "done");
   tile.removeAttribute("aria-label");
   const likes = make("div.likes", {}, open, remove);
-  tile.replaceChildren(make("figure", {}, make("div.picture", {}, picture, corner), make("figcaption", {}, make("span.said", { translate: "no" }, recipe.prompt)), likes));
+  const redrawn = answer.note ? make("span.redrawn", { title: answer.note }, "Drawn anew by another model") : null;
+  const caption = make("figcaption", {}, make("span.said", { translate: "no" }, recipe.prompt), redrawn);
+  tile.replaceChildren(make("figure", {}, make("div.picture", {}, picture, corner), caption, likes));
 };
 
 let asking = false;

@@ -228,7 +228,10 @@ const openDialog = () => {
   box.showModal();
   field.focus();
   news();
-  if (listed) describe();
+  if (listed) {
+    field.value = props.models.find((each) => each === told.model || each === told.model?.split("@")[0]) ?? props.models[0];
+    describe();
+  }
 };
 change.addEventListener("click", () => dialog || openDialog());
 
