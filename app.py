@@ -51,9 +51,13 @@ def main() -> None:
     else:
         from dalle.engine import Engine
     from ui.layout import PageSettings, build_demo, serve
+    from ui.models import is_loopback
     from ui.outbox import claim_cache
 
-    settings = PageSettings(models=models_of(HERE, options.model))
+    models = models_of(HERE, options.model)
+    if models is None and not is_loopback(options.host):
+        models = ()  # strangers shall not have this machine fetch whatever they like: DALLE_MODELS says what they may
+    settings = PageSettings(models=models)
     claim_cache(settings.keep_seconds)
     engine = Engine(options.model, device=options.device, word_filter=options.word_filter)
     demo = build_demo(engine, settings)

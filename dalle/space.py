@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from dalle import hub
 from dalle.config import SettingError
 from dalle.hub_errors import patiently
+from dalle.models import check_kind
 from dalle.place import RECORD, names_in
 from dalle.publish import PublishError, api_for, checked_repo, look, may_write, say, send, told
 
@@ -296,7 +297,7 @@ def look_at(api: HfApi, model: str, tell: Callable[[str], None]) -> None:
     Raises:
         CheckpointError: it is not there, or none.
     """
-    hub.describe(model)
+    check_kind(hub.describe(model).kind)
     repo, _, revision = model.partition("@")
     found = patiently(lambda: api.model_info(repo, revision=revision or None))
     if found.private or found.gated:

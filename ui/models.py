@@ -7,12 +7,14 @@ learns that somebody else has changed the model.
 from __future__ import annotations
 
 import ipaddress
+import math
 import re
 import secrets
 import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from gradio.context import LocalContext
@@ -119,6 +121,8 @@ class ModelBox:
         self._engine = engine
         self._direct = direct
         self._models = settings.models
+        self._pause = settings.change_seconds if settings.models is not None else 0
+        self._changed = -math.inf
         self._host = host
         self._lock = threading.Lock()
         self._describing = threading.Lock()
@@ -190,6 +194,8 @@ class ModelBox:
         with self._lock:
             if self._change.state == "working":
                 raise SettingError(ONE_AT_A_TIME.format(self._change.to))
+            if (left := self._changed + self._pause - monotonic()) > 0:
+                raise SettingError(f"The model was changed a moment ago: the next change can come in {math.ceil(left)} s.")
             self._change = Change(model, "working", stamp=secrets.token_hex(8))
             return self._change
 
@@ -197,6 +203,7 @@ class ModelBox:
         try:
             self._engine.describe(change.to)  # what can't be loaded is told before anything large is fetched
             self._engine.switch(change.to)
+            self._changed = monotonic()
             ended = Change(change.to, "done", stamp=change.stamp)
         except Exception as error:
             message = without_paths(message_for(error)) if discreet else message_for(error)

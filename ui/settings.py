@@ -16,7 +16,8 @@ class PageSettings:
     of them, one network address `max_per_address` (a school's or a proxy's may be many people's).
 
     `models` are those that visitors may change to, for everybody on the page, as `Engine.switch` takes them: None is any, of the
-    Hub or, for who sits at the machine itself, a folder; () is no model box at all.
+    Hub or, for who sits at the machine itself, a folder; () is no model box at all. Of a list, the next change comes
+    `change_seconds` after the last at the earliest, since each ends what everybody is drawing.
     """
 
     title: str = "Open DALL·E"
@@ -43,3 +44,4 @@ class PageSettings:
     max_per_session: int = 4
     max_per_address: int = 24
     models: tuple[str, ...] | None = None
+    change_seconds: int = 60

@@ -78,6 +78,23 @@ def settled(box: ModelBox) -> dict[str, Any]:
     return box.look({})["change"]
 
 
+def test_a_list_is_not_run_through_again_and_again(monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr("ui.models.monotonic", lambda: clock[0])
+
+    def change(box: ModelBox, model: str) -> str:
+        return box.switch({"model": model})["message"] or settled(box)["message"]
+
+    listed = box_of(engine_with(), models=(HOME, OTHER))
+    assert change(listed, OTHER) == ""
+    clock[0] += 50.5
+    assert change(listed, HOME) == "The model was changed a moment ago: the next change can come in 10 s."
+    clock[0] += 10
+    assert change(listed, HOME) == ""
+    free = box_of(engine_with())
+    assert change(free, OTHER) == change(free, HOME) == ""
+
+
 def dialog(page: Page) -> Any:
     return page.get_by_role("dialog")
 
