@@ -24,11 +24,6 @@ import diffusers
 import numpy as np
 import torch
 from diffusers import AutoPipelineForText2Image, DiffusionPipeline, SchedulerMixin
-from diffusers.pipelines.auto_pipeline import (
-    AUTO_IMAGE2IMAGE_PIPELINES_MAPPING,
-    AUTO_INPAINT_PIPELINES_MAPPING,
-    AUTO_TEXT2IMAGE_PIPELINES_MAPPING,
-)
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -202,23 +197,28 @@ def _told(call: Callable[..., Any], step: Callable[[], None]) -> Callable[..., A
 def pipeline_class(name: str) -> type[DiffusionPipeline]:
     """The class that opens a pipeline with a class of this name for pictures of a text.
 
+    That is the class itself, or, where it starts from a picture, what draws from a text with the same weights.
+
     Raises:
         CheckpointError: a pipeline of another kind, or of a newer diffusers.
     """
-    auto = (AUTO_TEXT2IMAGE_PIPELINES_MAPPING, AUTO_IMAGE2IMAGE_PIPELINES_MAPPING, AUTO_INPAINT_PIPELINES_MAPPING)
     found = getattr(diffusers, name, None)
     if not (isinstance(found, type) and issubclass(found, DiffusionPipeline)):
         raise CheckpointError(
-            f"This model is a {name}, which diffusers {diffusers.__version__} doesn't know: give another, or update diffusers."
+            f"This model's pipeline is {name}, which diffusers {diffusers.__version__} doesn't know: give another, or update "
+            "diffusers."
         )
-    takes = inspect.signature(found.__call__).parameters
-    if "prompt" not in takes or {"num_frames", "video", "audio_length_in_s", "audio_end_in_s"} & set(takes):
-        raise CheckpointError(f"This model is a {name}, which draws no pictures from a text: give a text-to-image model.")
-    if any(name == each.__name__ for mapping in auto for each in mapping.values()):
+    takes = set(inspect.signature(found.__call__).parameters)
+    if "prompt" not in takes or {"num_frames", "video", "audio_length_in_s", "audio_end_in_s"} & takes:
+        raise CheckpointError(f"This model's pipeline is {name}, which draws no pictures from a text: give a text-to-image model.")
+    if not {"image", "mask_image", "control_image"} & takes:
+        return found
+    from diffusers.pipelines import auto_pipeline as auto  # imports every pipeline that there is, which takes seconds
+
+    tables = auto.AUTO_TEXT2IMAGE_PIPELINES_MAPPING, auto.AUTO_IMAGE2IMAGE_PIPELINES_MAPPING, auto.AUTO_INPAINT_PIPELINES_MAPPING
+    if any(name == each.__name__ for table in tables for each in table.values()):
         return AutoPipelineForText2Image
-    if {"image", "mask_image", "control_image"} & set(takes):
-        raise CheckpointError(f"This model is a {name}, which starts from a picture: give a text-to-image model.")
-    return found
+    raise CheckpointError(f"This model's pipeline is {name}, which starts from a picture: give a text-to-image model.")
 
 
 def find_old_places(folder: Path) -> None:

@@ -414,7 +414,7 @@ def test_the_model_box_and_what_a_model_can_t_do_are_told_in_chinese(cache_folde
         left["described"] = english(page) + found(page)
         engine.arriving.clear()
         page.get_by_role("button", name="换成它").click()
-        expect(page.get_by_role("dialog")).to_contain_text("其间现有模型继续绘制")
+        expect(page.get_by_role("dialog")).to_contain_text("下载时现有模型继续绘制")
         left["on its way"] = english(page)
         engine.arriving.set()
         expect(page.locator("#status")).to_contain_text("some/diffusion（cpu）")
