@@ -250,10 +250,10 @@ def test_nothing_changes_while_the_first_model_loads():
 
 
 def test_strangers_see_no_paths(monkeypatch):
-    told = "/root/.cache/huggingface/hub/models--a--b/snapshots/1/prior/config.json is damaged: see user/repo, or https://hf.co/a."
+    told = "/home/me/.cache/huggingface/hub/models--a--b/snapshots/1/prior/config.json is damaged: see user/repo, or https://hf.co/a."
     assert without_paths(told) == "config.json is damaged: see user/repo, or https://hf.co/a."
     engine = engine_with(broken=told)
-    for host, shown in (("0.0.0.0", "config.json is damaged"), ("127.0.0.1", "/root/.cache")):
+    for host, shown in (("0.0.0.0", "config.json is damaged"), ("127.0.0.1", "/home/me/.cache")):
         box = box_of(engine, host=host)
         box.switch({"model": OTHER})
         assert settled(box)["message"].startswith(shown)
