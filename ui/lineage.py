@@ -30,7 +30,7 @@ VAE_MILLIONS, PRIOR_MILLIONS, RANKER_MILLIONS, TEXT_MILLIONS = 9.0, 17.6, 3.2, 2
 SETS, DRAWINGS, THINGS = 17, 17_049, 3_556
 HOURS = 9
 """That the training of what is in the checkpoint took, by its card."""
-MILLISECONDS = 39
+MILLISECONDS = 56
 """A picture in one step on two CPU cores, by docs/speed.json."""
 CAPTIONS = 7_581
 """That its judge knows."""
